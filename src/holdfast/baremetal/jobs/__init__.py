@@ -1,0 +1,23 @@
+"""Durable handlers of bare metal: what conductors do to machines, step by step.
+
+Owns: the jobs ``node.verify``, ``node.provide``, ``node.deploy``, ``node.undeploy``,
+``node.power`` and ``node.boot_device``, and how each ends on the node.
+
+Never imports: ``baremetal.api``, the web layer, PostgreSQL. Handlers see a node as a
+document and a machine through the gateway's port, so the simulator runs them as
+they are.
+
+Invariants:
+- Every step converges: it observes, then asks for what is missing, in absolute
+  terms. Begun twice, it does the same as once.
+- The one thing that may not be done twice, a step of the ramdisk agent, is looked
+  up in the agent's own list of commands before it is sent.
+- ``active`` and ``available`` (with cleaning on) need the agent's word.
+
+Proved by: ``tests/baremetal/test_jobs.py`` (a crash after each step, each step
+twice, for every handler), ``tests/sim/test_world.py``, ``tests/chaos``.
+"""
+
+from holdfast.baremetal.jobs.handlers import handlers
+
+__all__ = ["handlers"]

@@ -1,0 +1,246 @@
+"""The handlers themselves: which steps, and what each end means for the node."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from holdfast.baremetal.credentials import SecretBox
+from holdfast.baremetal.jobs.machine import (
+    POWER_OFF,
+    POWER_ON,
+    SOFT_POWER_OFF,
+    Machine,
+    MissingDriverInfoError,
+    Sender,
+)
+from holdfast.baremetal.jobs.ramdisk import Ramdisk
+from holdfast.baremetal.jobs.settings import ProvisioningSettings
+from holdfast.core.jobs import Done, Fail, Handler, Outcome, Step, StepContext
+from holdfast.store.model import Job, JobError, JobState, Json
+
+Patch = dict[str, Json]
+
+STABLE: Patch = {"target_provision_state": None, "last_error": None}
+
+
+class NodeHandler(msgspec.Struct, frozen=True, kw_only=True):
+    """A ``core.jobs.Handler`` for nodes. ``failure`` is also the end of an abort."""
+
+    kind: str
+    steps: tuple[Step, ...]
+    cleanup: tuple[Step, ...] = ()
+    success: Patch
+    failure: Patch
+    provisions: bool = True  # moves provision_state (as opposed to power)
+
+    def ended(
+        self, obj: Mapping[str, Json], job: Job, state: JobState, error: JobError | None
+    ) -> Patch:
+        patch = dict(self.success if state is JobState.SUCCEEDED else self.failure)
+        if state is not JobState.SUCCEEDED and error is not None:
+            patch["last_error"] = f"{job.kind.removeprefix('node.')} failed: {error.message}"
+            if obj.get("provision_state") in ("cleaning", "clean wait"):
+                patch |= {"provision_state": "clean failed", "target_provision_state": "available"}
+        if self.provisions:
+            patch |= {"deploy_step": {}, "clean_step": {}}
+        return patch
+
+    def trouble(self, error: JobError) -> Patch:
+        return {"last_error": error.message}
+
+
+class Workshop:
+    """Makes the handlers around one sender, secret box and settings."""
+
+    def __init__(self, sender: Sender, box: SecretBox, settings: ProvisioningSettings) -> None:
+        self._sender = sender
+        self._box = box
+        self._settings = settings
+
+    def machine(self, ctx: StepContext) -> Machine:
+        return Machine(ctx, self._sender, self._box, self._settings)
+
+    def all(self) -> dict[str, Handler]:
+        made: tuple[Handler, ...] = (
+            self.verify(),
+            self.provide(),
+            self.deploy(),
+            self.undeploy(),
+            self.power(),
+            self.boot_device(),
+        )
+        return {handler.kind: handler for handler in made}
+
+    def verify(self) -> Handler:
+        """Enroll -> verifying -> manageable: the BMC answers to these credentials."""
+        return NodeHandler(
+            kind="node.verify",
+            steps=(Step(name="verify", run=self._verify, retry_s=self._settings.verify_retry_s),),
+            success={"provision_state": "manageable", **STABLE},
+            failure={"provision_state": "enroll", "target_provision_state": None},
+        )
+
+    def provide(self) -> Handler:
+        """Manageable -> cleaning -> available."""
+        return NodeHandler(
+            kind="node.provide",
+            steps=(self._step("decide_cleaning", self._decide_cleaning), *self._cleaning()),
+            cleanup=self._safe_end(),
+            success={"provision_state": "available", **STABLE},
+            failure={"provision_state": "clean failed", "target_provision_state": "available"},
+        )
+
+    def deploy(self) -> Handler:
+        """Available -> deploying -> wait call-back -> deploying -> active."""
+        ramdisk = Ramdisk(
+            self.machine,
+            self._settings,
+            task="deploy",
+            busy_state="deploying",
+            wait_state="wait call-back",
+        )
+        return NodeHandler(
+            kind="node.deploy",
+            steps=(
+                *ramdisk.steps(),
+                self._step("boot_instance_device", self._boot_disk),
+                self._step("power_on_instance", self._power_on),
+            ),
+            cleanup=self._safe_end(),
+            success={"provision_state": "active", **STABLE},
+            failure={"provision_state": "deploy failed", "target_provision_state": "active"},
+        )
+
+    def undeploy(self) -> Handler:
+        """Active -> deleting -> cleaning -> available."""
+        return NodeHandler(
+            kind="node.undeploy",
+            steps=(
+                self._step("tear_down", self._tear_down),
+                self._step("decide_cleaning", self._decide_cleaning),
+                *self._cleaning(),
+            ),
+            cleanup=self._safe_end(),
+            success={"provision_state": "available", **STABLE},
+            failure={"provision_state": "error", "target_provision_state": "available"},
+        )
+
+    def power(self) -> Handler:
+        """Power on, off, and both; soft variants ask the operating system first."""
+        return NodeHandler(
+            kind="node.power",
+            steps=(
+                self._step("power_off", self._power_down),
+                self._step("power_on", self._power_up),
+            ),
+            success={"target_power_state": None, "last_error": None},
+            failure={"target_power_state": None},
+            provisions=False,
+        )
+
+    def boot_device(self) -> Handler:
+        """Set the boot device, once or for good."""
+        return NodeHandler(
+            kind="node.boot_device",
+            steps=(self._step("set_boot_device", self._set_boot_device),),
+            success={"last_error": None},
+            failure={},
+            provisions=False,
+        )
+
+    def _step(
+        self,
+        name: str,
+        run: Callable[[StepContext], Awaitable[Outcome]],
+        retry_s: float | None = None,
+    ) -> Step:
+        return Step(name=name, run=run, retry_s=retry_s or self._settings.retry_s)
+
+    def _cleaning(self) -> tuple[Step, ...]:
+        ramdisk = Ramdisk(
+            self.machine,
+            self._settings,
+            task="clean",
+            busy_state="cleaning",
+            wait_state="clean wait",
+        )
+        return (*ramdisk.steps(), self._step("cleaned", self._cleaned))
+
+    def _safe_end(self) -> tuple[Step, ...]:
+        """After a failure or an abort no half-made system keeps running."""
+        return (self._step("power_off_failed", self._safe_off, retry_s=30.0),)
+
+    async def _verify(self, ctx: StepContext) -> Outcome:
+        machine = self.machine(ctx)
+        try:
+            found = await machine.send("verify")
+        except MissingDriverInfoError as fault:
+            return Fail(code="missing_driver_info", message=str(fault))
+        state, _ = await machine.power()
+        return Done(output=found, patch={"power_state": state})
+
+    async def _decide_cleaning(self, ctx: StepContext) -> Outcome:
+        wanted = ctx.object.get("automated_clean")
+        if self._settings.automated_clean if wanted is None else wanted:
+            return Done(patch={"provision_state": "cleaning"})
+        return Done(output={"cleaning": "disabled"}, goto="cleaned")
+
+    async def _cleaned(self, ctx: StepContext) -> Outcome:
+        return Done()
+
+    async def _boot_disk(self, ctx: StepContext) -> Outcome:
+        await self.machine(ctx).send("set_boot_device", {"device": "disk", "persistent": True})
+        return Done()
+
+    async def _power_on(self, ctx: StepContext) -> Outcome:
+        return await self.machine(ctx).converge_power(POWER_ON)
+
+    async def _tear_down(self, ctx: StepContext) -> Outcome:
+        outcome = await self.machine(ctx).converge_power(POWER_OFF)
+        if not isinstance(outcome, Done):
+            return outcome
+        gone: Patch = {
+            "instance_info": {},
+            "instance_uuid": None,
+            "allocation_uuid": None,
+            "agent_secret": None,
+            "agent_boot": None,
+            "agent_url": None,
+        }
+        return Done(patch={**outcome.patch, **gone}, memo=outcome.memo)
+
+    async def _safe_off(self, ctx: StepContext) -> Outcome:
+        outcome = await self.machine(ctx).converge_power(POWER_OFF)
+        if isinstance(outcome, Done):
+            return Done(patch={**outcome.patch, "agent_secret": None, "agent_boot": None})
+        return outcome
+
+    async def _power_down(self, ctx: StepContext) -> Outcome:
+        target = str(ctx.args["target"])
+        if target == POWER_ON:
+            return Done()
+        soft = target.startswith("soft")
+        return await self.machine(ctx).converge_power(
+            POWER_OFF,
+            command=SOFT_POWER_OFF if soft else None,
+            timeout_s=ctx.args.get("timeout"),
+        )
+
+    async def _power_up(self, ctx: StepContext) -> Outcome:
+        if str(ctx.args["target"]) in (POWER_OFF, SOFT_POWER_OFF):
+            return Done()
+        return await self.machine(ctx).converge_power(POWER_ON, timeout_s=ctx.args.get("timeout"))
+
+    async def _set_boot_device(self, ctx: StepContext) -> Outcome:
+        await self.machine(ctx).send(
+            "set_boot_device",
+            {"device": ctx.args["device"], "persistent": bool(ctx.args.get("persistent"))},
+        )
+        return Done()
+
+
+def handlers(sender: Sender, box: SecretBox, settings: ProvisioningSettings) -> dict[str, Handler]:
+    """All bare-metal handlers by kind."""
+    return Workshop(sender, box, settings).all()

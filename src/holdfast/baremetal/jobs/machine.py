@@ -1,0 +1,169 @@
+"""A machine as a step sees it: commands through the gateway, under the step's claim."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+from uuid import UUID
+
+from holdfast.baremetal.credentials import (
+    SecretBox,
+    decrypt_agent_token,
+    decrypt_driver_secrets,
+)
+from holdfast.baremetal.jobs.settings import ProvisioningSettings
+from holdfast.bmc.commands import Origin, Target
+from holdfast.core.jobs import Done, Fail, Outcome, Sleep, StepContext
+from holdfast.store.model import Json, ObjectRef
+
+POWER_ON = "power on"
+POWER_OFF = "power off"
+SOFT_POWER_OFF = "soft power off"
+# Looked at soon after a command: most transitions are quick, and a sleep costs two commits.
+QUICK_LOOKS_S = (0.1, 0.3, 0.6)
+
+
+class Sender(Protocol):
+    """What ``bmc.dispatch.Dispatcher`` offers."""
+
+    async def send(
+        self,
+        obj: ObjectRef,
+        token: int,
+        target: Target,
+        secrets: dict[str, str],
+        action: str,
+        params: dict[str, Json],
+        origin: Origin,
+        deadline_s: float,
+    ) -> dict[str, Json]: ...
+
+
+class MissingDriverInfoError(ValueError):
+    """Names the keys of driver_info that are missing."""
+
+
+def redfish_target(info: dict[str, Json]) -> Target:
+    """Where a node's BMC is. Raises ``MissingDriverInfoError`` naming what is missing."""
+    address = info.get("redfish_address")
+    if not address:
+        raise MissingDriverInfoError("driver_info lacks redfish_address; set it on the node")
+    address = str(address)
+    if "://" not in address:
+        address = f"https://{address}"
+    verify = info.get("redfish_verify_ca", True)
+    if isinstance(verify, str) and verify.lower() in ("true", "false"):
+        verify = verify.lower() == "true"
+    return Target(
+        protocol="redfish",
+        address=address.rstrip("/"),
+        system_id=info.get("redfish_system_id"),
+        verify_ca=verify,
+        auth_type=str(info.get("redfish_auth_type", "auto")),
+    )
+
+
+class Machine:
+    """One node's BMC and ramdisk agent, for one run of one step."""
+
+    def __init__(
+        self, ctx: StepContext, sender: Sender, box: SecretBox, settings: ProvisioningSettings
+    ) -> None:
+        self._ctx = ctx
+        self._sender = sender
+        self._box = box
+        self._settings = settings
+
+    async def send(self, action: str, params: dict[str, Json] | None = None) -> dict[str, Json]:
+        """Have the gateway execute one action (``bmc.commands.Command``)."""
+        ctx = self._ctx
+        node = ctx.object
+        uuid: UUID = node["uuid"]
+        info: dict[str, Json] = node["driver_info"]
+        stored = decrypt_driver_secrets(self._box, uuid, node.get("driver_secrets"))
+        secrets = {
+            "username": str(info.get("redfish_username", "")),
+            "password": stored.get("redfish_password", ""),
+        }
+        blob, boot = node.get("agent_secret"), node.get("agent_boot")
+        if action.startswith("agent_") and blob is not None and boot is not None:
+            secrets["agent_token"] = decrypt_agent_token(self._box, uuid, boot, blob)
+        origin = Origin(
+            member=ctx.member.id,
+            epoch=ctx.token,
+            job=ctx.job.id,
+            step=ctx.job.step or "",
+            attempt=ctx.job.attempt,
+        )
+        ctx.guard()
+        return await self._sender.send(
+            ctx.job.object,
+            ctx.token,
+            redfish_target(info),
+            secrets,
+            action,
+            params or {},
+            origin,
+            self._settings.command_timeout_s,
+        )
+
+    async def power(self) -> tuple[str | None, bool]:
+        """The power state, and whether a transition is under way."""
+        seen = await self.send("observe")
+        return seen.get("power_state"), bool(seen.get("powering"))
+
+    async def converge_power(
+        self, state: str, *, command: str | None = None, timeout_s: float | None = None
+    ) -> Outcome:
+        """Bring the machine to ``state``; ``command`` is what to ask for if not the state itself.
+
+        Absolute and repeatable: observe, ask, look again. Sent anew only when
+        nothing has come of it for ``power_reissue_s``.
+        """
+        ctx, settings = self._ctx, self._settings
+        seen, powering = await self.power()
+        since = float(ctx.memo.get("power_since", ctx.now))
+        sent_at = ctx.memo.get("power_sent_at")
+        due = sent_at is None or (ctx.now - sent_at > settings.power_reissue_s and not powering)
+        if (seen != state or powering) and due:
+            await self.send("set_power", {"state": command or state})
+            sent_at = ctx.now
+            for pause_s in QUICK_LOOKS_S:
+                await asyncio.sleep(pause_s)
+                seen, powering = await self.power()
+                if seen == state and not powering:
+                    break
+        rest = {k: v for k, v in ctx.memo.items() if not k.startswith("power_")}
+        if seen == state and not powering:
+            return Done(patch={"power_state": state}, memo=rest)
+        limit_s = timeout_s or settings.power_timeout_s
+        if ctx.now - since > limit_s:
+            return Fail(
+                code="power_timeout",
+                message=f"the machine did not reach {state!r} within {limit_s:.0f} s; "
+                f"its BMC says {seen!r}",
+            )
+        return Sleep(
+            seconds=settings.poll_s,
+            memo={**rest, "power_since": since, "power_sent_at": sent_at},
+            progress=f"waiting for {state}",
+        )
+
+    async def agent(
+        self, name: str, params: dict[str, Json] | None = None, *, wait: bool = True
+    ) -> dict[str, Json]:
+        """Send a command to the ramdisk agent; with ``wait`` returns its end."""
+        return await self.send(
+            "agent_command",
+            {"url": self.agent_url, "name": name, "params": params or {}, "wait": wait},
+        )
+
+    async def agent_commands(self) -> list[dict[str, Json]]:
+        """What the agent of this boot was told so far, oldest first."""
+        answer = await self.send("agent_commands", {"url": self.agent_url})
+        commands: list[dict[str, Json]] = answer["commands"]
+        return commands
+
+    @property
+    def agent_url(self) -> str:
+        return str(self._ctx.object["agent_url"])

@@ -1,0 +1,177 @@
+"""Reading for the wire: one query a page, straight from the database (I3).
+
+The query selects just what is shown, each column already as it goes out; JSON
+columns pass through as text, undecoded. What a row costs is what is asked of it.
+"""
+
+# ruff: noqa: S608 - expressions come from our own tables, values are parameters
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from holdfast.baremetal.fields import NODE, PORT
+from holdfast.baremetal.service.filters import (
+    NodeFilter,
+    Order,
+    PageQuery,
+    PortFilter,
+    Where,
+    add_node_filter,
+    add_port_filter,
+    order_of,
+)
+from holdfast.baremetal.service.rows import as_uuid, find_node, ident_condition, visible
+from holdfast.errors import InvalidInputError, NotFoundError
+from holdfast.identity.policy import Caller
+from holdfast.store.pg.database import Database
+
+Document = dict[str, Any]
+Resource = Literal["node", "port"]
+
+_FROM = {"node": "node n", "port": "port p join node n on n.uuid = p.node_uuid"}
+_JOINS = {
+    "owner": (
+        "left join shard_claim c on c.grp = n.grp and c.shard = n.shard "
+        "left join member m on m.id = c.owner and m.epoch = c.incarnation and m.state <> 'gone'"
+    ),
+    "job": "left join job j on j.object_id = n.uuid and j.state in ('queued', 'running')",
+}
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """The compiled part of a query: ``select … from … join …``, and which columns are JSON."""
+
+    sql: str
+    json: tuple[str, ...]
+
+
+@lru_cache(maxsize=1024)
+def selection(resource: Resource, names: tuple[str, ...], joins: tuple[str, ...] = ()) -> Selection:
+    """Compile a list of fields. The UUID always comes along, as ``_uuid``."""
+    table, alias = (NODE, "n") if resource == "node" else (PORT, "p")
+    fields = [table[name] for name in names if table[name].kind != "links"]
+    wanted = {join for field in fields for join in field.joins} | set(joins)
+    columns = [f"{alias}.uuid::text as _uuid", *(f"{f.sql} as {f.name}" for f in fields)]
+    sources = [_FROM[resource], *(sql for name, sql in _JOINS.items() if name in wanted)]
+    return Selection(
+        sql=f"select {', '.join(columns)} from {' '.join(sources)}",
+        json=tuple(field.name for field in fields if field.kind == "json"),
+    )
+
+
+def documents(records: list[Any], json: tuple[str, ...]) -> list[Document]:
+    """Records as they go out; JSON stays the text it is."""
+    raw = msgspec.Raw
+    found: list[Document] = []
+    for record in records:
+        document = dict(record)
+        for name in json:
+            document[name] = raw(document[name])
+        found.append(document)
+    return found
+
+
+class Reader:
+    """Pages and single objects. Each document has ``_uuid`` beside the fields asked for."""
+
+    def __init__(self, db: Database, page_max: int) -> None:
+        self._db = db
+        self._page_max = page_max
+
+    def page_size(self, asked: int | None) -> int:
+        """How many items a page gets. Raises ``InvalidInputError`` for less than none."""
+        if asked is not None and asked < 0:
+            raise InvalidInputError("limit must not be negative; leave it out for a full page")
+        return min(asked or self._page_max, self._page_max)
+
+    async def nodes(self, caller: Caller, asked: NodeFilter, query: PageQuery) -> list[Document]:
+        """A page of nodes."""
+        where = Where()
+        if not caller.everywhere:
+            where.add(visible(caller, "{}"), caller.project_id)
+        add_node_filter(where, asked)
+        joins = ("owner",) if asked.conductor is not None else ()
+        return await self._page("node", query, where, joins)
+
+    async def ports(self, caller: Caller, asked: PortFilter, query: PageQuery) -> list[Document]:
+        """A page of ports. Raises ``NotFoundError`` if the node it names is not there."""
+        where = Where()
+        if not caller.everywhere:
+            where.add(visible(caller, "{}"), caller.project_id)
+        node: UUID | None = None
+        if asked.node is not None:
+            node = (await find_node(self._db, caller, asked.node)).uuid
+        add_port_filter(where, asked, node)
+        return await self._page("port", query, where, ())
+
+    async def _page(
+        self, resource: Resource, query: PageQuery, where: Where, joins: tuple[str, ...]
+    ) -> list[Document]:
+        order = order_of(resource, query)
+        if query.marker is not None:
+            value = await self._marker_value(resource, order, query.marker)
+            order.add_after(where, query.marker, value)
+        chosen = selection(resource, query.fields, joins)
+        sql = (
+            f"{chosen.sql} where {where.sql} order by {order.sql} "
+            f"limit {self.page_size(query.limit)}"
+        )
+        return documents(await self._db.fetch(sql, *where.params), chosen.json)
+
+    async def _marker_value(self, resource: Resource, order: Order, marker: UUID) -> Any:
+        record = await self._db.fetchrow(
+            f"select {order.key} from {_FROM[resource]} where {order.uuid} = $1", marker
+        )
+        if record is None:
+            raise NotFoundError(f"The marker {marker} could not be found.")
+        return record[0]
+
+    async def node(self, caller: Caller, ident: str, fields: tuple[str, ...]) -> Document:
+        """One node by UUID or name."""
+        return await self._one("node", caller, ident, fields)
+
+    async def port(self, caller: Caller, ident: str, fields: tuple[str, ...]) -> Document:
+        """One port by UUID, or by name."""
+        return await self._one("port", caller, ident, fields)
+
+    async def _one(
+        self, resource: Resource, caller: Caller, ident: str, fields: tuple[str, ...]
+    ) -> Document:
+        condition, value = ident_condition(ident, "n" if resource == "node" else "p")
+        chosen = selection(resource, fields)
+        record = await self._db.fetchrow(
+            f"{chosen.sql} where {condition} and {visible(caller, '$2')}",
+            value,
+            caller.project_id,
+        )
+        if record is None:
+            raise NotFoundError(f"{resource.capitalize()} {ident} could not be found.")
+        return documents([record], chosen.json)[0]
+
+    async def children(self, caller: Caller, ident: str) -> list[str]:
+        """UUIDs of the nodes whose parent this one is."""
+        parent = (await find_node(self._db, caller, ident)).uuid
+        records = await self._db.fetch(
+            f"select n.uuid::text as uuid from node n where n.parent_node = $1 "
+            f"and {visible(caller, '$2')} order by n.created_at, n.uuid",
+            parent,
+            caller.project_id,
+        )
+        return [record["uuid"] for record in records]
+
+    async def traits(self, caller: Caller, ident: str) -> list[str]:
+        """A node's traits."""
+        return (await self.node(caller, ident, ("traits",)))["traits"]
+
+
+def marker_uuid(marker: str | None) -> UUID | None:
+    """The marker of a page: a UUID. Raises ``InvalidInputError`` for anything else."""
+    if marker is None:
+        return None
+    if (uuid := as_uuid(marker)) is None:
+        raise InvalidInputError(f"Expected a UUID as marker but received {marker}.")
+    return uuid

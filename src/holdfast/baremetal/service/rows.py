@@ -1,0 +1,155 @@
+"""Finding one node for a caller, and what every use case needs to know of it."""
+
+# ruff: noqa: S608 - expressions come from our own tables, values are parameters
+from __future__ import annotations
+
+import re
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from holdfast.baremetal.errors import NodeLockedError
+from holdfast.baremetal.fields import CONDUCTOR
+from holdfast.errors import ForbiddenError, NotFoundError
+from holdfast.identity.policy import Caller
+from holdfast.store.model import Json
+from holdfast.store.pg.database import Connection, Database
+
+Reads: TypeAlias = Connection | Database
+
+ACTIVE_JOB = "j.state in ('queued', 'running', 'waiting')"
+
+
+class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A node as the use cases see it; not what goes out on the wire."""
+
+    uuid: UUID
+    name: str | None
+    grp: str
+    shard: int
+    driver: str
+    driver_info: dict[str, Json]
+    driver_secrets: bytes | None
+    interfaces: dict[str, str]
+    provision_state: str
+    target_provision_state: str | None
+    maintenance: bool
+    protected: bool
+    retired: bool
+    disable_power_off: bool
+    instance_uuid: UUID | None
+    owner: str | None
+    lessee: str | None
+    project: str | None
+    agent_boot: UUID | None
+    agent_secret: bytes | None
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return self.name or str(self.uuid)
+
+    def managed_by(self, caller: Caller) -> bool:
+        """Whether the node is the caller's own; a lessee only uses it."""
+        return caller.may_see(self.project, self.owner)
+
+    def require_managed_by(self, caller: Caller, what: str) -> None:
+        """Raise ``ForbiddenError`` for a mere lessee."""
+        if not self.managed_by(caller):
+            raise ForbiddenError(
+                f"Node {self.label} is only leased to project {caller.project_id}: "
+                f"{what} is its owner's business"
+            )
+
+
+_SELECT = """
+select n.uuid, n.name, n.grp, n.shard, n.driver, n.driver_info, n.driver_secrets, n.interfaces,
+       n.provision_state, n.target_provision_state, n.maintenance, n.protected, n.retired,
+       n.disable_power_off, n.instance_uuid, n.owner, n.lessee, n.project,
+       n.agent_boot, n.agent_secret
+  from node n where """
+
+# Who has the node in hand; "queued" until an owner has begun.
+_HOLDER = f"""
+select coalesce({CONDUCTOR}, 'queued') from job j
+  join node n on n.uuid = j.object_id
+  left join shard_claim c on c.grp = n.grp and c.shard = n.shard
+  left join member m on m.id = c.owner and m.epoch = c.incarnation and m.state <> 'gone'
+ where j.object_id = $1 and {ACTIVE_JOB}
+"""
+
+_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+
+
+def as_uuid(ident: str) -> UUID | None:
+    """The UUID that a path segment spells, or None: then it is a name."""
+    return UUID(ident) if _UUID.fullmatch(ident) else None
+
+
+def ident_condition(ident: str, table: str = "n") -> tuple[str, Any]:
+    """The SQL condition (on ``$1``) and its value that find an object by UUID or name."""
+    uuid = as_uuid(ident)
+    return (f"{table}.uuid = $1", uuid) if uuid else (f"{table}.name = $1", ident)
+
+
+def visible(caller: Caller, placeholder: str, table: str = "n") -> str:
+    """The SQL condition for what the caller may know of.
+
+    ``placeholder`` stands for the caller's project, and occurs whatever the caller.
+    """
+    if caller.everywhere:
+        return f"({placeholder}::text is null or true)"
+    mine = f"{placeholder}::text in ({table}.project, {table}.owner, {table}.lessee)"
+    return f"({mine})"
+
+
+async def find_node(conn: Reads, caller: Caller, ident: str, *, lock: bool = False) -> NodeRow:
+    """The node of that UUID or name. ``lock``: for an update in this transaction.
+
+    Raises ``NotFoundError``, also for a node of another project.
+    """
+    condition, value = ident_condition(ident)
+    query = f"{_SELECT} {condition} and {visible(caller, '$2')}"
+    record = await conn.fetchrow(query + (" for update" if lock else ""), value, caller.project_id)
+    if record is None:
+        raise node_not_found(ident)
+    return NodeRow(**dict(record))
+
+
+async def node_by_uuid(conn: Reads, uuid: UUID) -> NodeRow | None:
+    """The node whatever its project: for requests that carry a proof of their own."""
+    record = await conn.fetchrow(f"{_SELECT} n.uuid = $1", uuid)
+    return None if record is None else NodeRow(**dict(record))
+
+
+async def nodes_for_lookup(
+    conn: Reads, uuid: UUID | None, addresses: list[str], states: list[str]
+) -> list[NodeRow]:
+    """Nodes whose ramdisk may be asking, found by UUID or by their ports' addresses."""
+    by_port = "exists (select from port p where p.node_uuid = n.uuid and p.address = any($2))"
+    who = "n.uuid = $1" if uuid else f"($1::uuid is null and {by_port})"
+    records = await conn.fetch(
+        f"{_SELECT} {who} and $2::text[] is not null and n.provision_state = any($3)"
+        " and n.agent_boot is not null limit 2",
+        uuid,
+        addresses,
+        states,
+    )
+    return [NodeRow(**dict(record)) for record in records]
+
+
+async def refuse_if_locked(conn: Reads, node: NodeRow) -> None:
+    """Raise ``NodeLockedError`` while a job has the node in hand."""
+    holder = await conn.fetchval(_HOLDER, node.uuid)
+    if holder is not None:
+        raise NodeLockedError(
+            f"Node {node.label} is locked by host {holder}, please retry after the current "
+            "operation is completed.",
+            host=holder,
+        )
+
+
+def node_not_found(ident: str) -> NotFoundError:
+    """The same answer for a node that is not there and for one of another project."""
+    return NotFoundError(f"Node {ident} could not be found.")

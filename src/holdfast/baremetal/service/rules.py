@@ -1,0 +1,136 @@
+"""What may be written to a node, by whom and when. Pure."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+from holdfast.baremetal.drivers import INTERFACES, Driver, driver_named
+from holdfast.baremetal.fields import Field, Object
+from holdfast.baremetal.service.rows import NodeRow, as_uuid
+from holdfast.baremetal.states import RECONFIGURABLE
+from holdfast.errors import ConflictError, ForbiddenError, InvalidInputError
+from holdfast.identity.policy import Caller
+from holdfast.store.model import Json
+
+_NAME = re.compile(r"[A-Za-z0-9._~-]{1,255}")
+_TRAIT = re.compile(r"(?:CUSTOM|COMPUTE|HW|MISC|OWNER|STORAGE)_[A-Z0-9_]{1,240}")
+_RESERVED = frozenset(
+    {
+        *("allocation", "bios", "children", "detail", "firmware", "history", "inventory"),
+        *("maintenance", "management", "portgroups", "ports", "states", "traits", "validate"),
+        *("vendor_passthru", "vifs", "vmedia", "volume"),
+    }
+)
+"""Words that have a meaning of their own in the API's paths."""
+
+_DEFAULTS: dict[str, Json] = {"conductor_group": "", "pxe_enabled": True}
+
+_LESSEE_WRITES = frozenset({"extra", "instance_info", "instance_uuid"})
+
+
+def check_name(name: str | None) -> None:
+    """Raise ``InvalidInputError`` for what cannot stand in a path instead of a UUID."""
+    if name is None:
+        return
+    if not _NAME.fullmatch(name) or name in _RESERVED or as_uuid(name):
+        raise InvalidInputError(
+            f"Cannot use the invalid name '{name}': a name has letters, digits and . _ ~ - only, "
+            "at most 255 of them, and is neither a UUID nor a word of the API's paths"
+        )
+
+
+def check_traits(traits: list[str]) -> None:
+    """Raise ``InvalidInputError`` for more than 50, or one that is no trait's name."""
+    if len(traits) > 50:
+        raise InvalidInputError("A node cannot have more than 50 traits")
+    if wrong := [trait for trait in traits if not _TRAIT.fullmatch(trait)]:
+        raise InvalidInputError(
+            f"Invalid traits: {', '.join(wrong)}; a trait is a standard one or begins with "
+            "CUSTOM_, and has only A-Z, 0-9 and _"
+        )
+
+
+def check_creation(caller: Caller, given: dict[str, Json]) -> None:
+    """Whether the caller may create such a node."""
+    driver_named(given["driver"])
+    check_name(given.get("name"))
+    _lower_group(given)
+    owner = given.get("owner")
+    if owner is not None and not caller.everywhere and owner != caller.project_id:
+        raise ForbiddenError(
+            f"Only an administrator of the system may create a node for project {owner}: "
+            "leave owner out and the node is your project's"
+        )
+
+
+def check_change(caller: Caller, node: NodeRow, changed: dict[str, Json]) -> None:
+    """Whether the caller may change these fields of this node in its present state.
+
+    A node's owner is changed by whoever reaches both sides of the move: the admin
+    project (security.md, "writes").
+    """
+    if others := [name for name in changed if name not in _LESSEE_WRITES]:
+        node.require_managed_by(caller, f"changing {', '.join(others)}")
+    if "owner" in changed and not caller.everywhere:
+        raise ForbiddenError("Only an administrator of the system may change a node's owner")
+    check_name(changed.get("name"))
+    _lower_group(changed)
+    fixed = [
+        name
+        for name in changed
+        if name in ("driver", "resource_class", "conductor_group") or name.endswith("_interface")
+    ]
+    if fixed and not node.maintenance and node.provision_state not in RECONFIGURABLE:
+        raise ConflictError(
+            f"Node {node.label} can not have {', '.join(fixed)} updated while it is in state "
+            f"'{node.provision_state}': it must be in one of {', '.join(sorted(RECONFIGURABLE))}, "
+            "or in maintenance"
+        )
+    if changed.get("instance_uuid") is not None and node.instance_uuid is not None:
+        raise ConflictError(
+            f"Node {node.label} is associated with instance {node.instance_uuid}: "
+            "remove that before associating another"
+        )
+
+
+def _lower_group(values: dict[str, Json]) -> None:
+    """Conductor groups are case-insensitive, kept in lower case."""
+    if "conductor_group" in values:
+        values["conductor_group"] = str(values["conductor_group"]).lower()
+
+
+def interfaces_of(
+    driver: Driver, present: dict[str, str], asked: dict[str, Json]
+) -> dict[str, str]:
+    """All interfaces of a node by field: what is asked for, else what it has, else the default.
+
+    Asked for with None: the default. Raises ``InvalidInputError`` naming the enabled ones.
+    """
+    chosen: dict[str, str] = {}
+    for kind in INTERFACES:
+        enabled = driver.interfaces[kind]
+        name = f"{kind}_interface"
+        wanted = asked[name] if name in asked else present.get(name)
+        wanted = driver.default(kind) if wanted is None else wanted
+        if wanted not in enabled:
+            raise InvalidInputError(
+                f"Could not find the {kind} interface '{wanted}' for driver {driver.name}; "
+                f"enabled: {', '.join(enabled)}"
+            )
+        chosen[name] = wanted
+    return chosen
+
+
+def default_of(field: Field) -> Json:
+    """The value of a field that a patch removed.
+
+    Raises ``InvalidInputError`` for a mandatory one.
+    """
+    if field.name in _DEFAULTS:
+        return _DEFAULTS[field.name]
+    if field.type in (str, UUID):
+        raise InvalidInputError(f"'/{field.name}' is a mandatory attribute and can not be removed")
+    if field.type == Object:
+        return {}
+    return False if field.type is bool else None

@@ -1,0 +1,29 @@
+"""Settings of the bare-metal product (section ``[baremetal]``)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=604800)]
+
+
+class BaremetalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Times are in seconds. The timeouts are the outer bounds of whole jobs, waiting included.
+
+    The waits inside a job have limits of their own (section ``[provisioning]``).
+    """
+
+    page_max: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 1000
+    """Most items one page of a list may have (Ironic: ``max_limit``)."""
+    heartbeat_s: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 300
+    """How often a ramdisk agent is asked to report (Ironic: ``heartbeat_timeout``)."""
+    manage_timeout_s: Seconds = 600.0
+    """Verifying that the BMC answers."""
+    power_timeout_s: Seconds = 900.0
+    """A change of power state or boot device."""
+    deploy_timeout_s: Seconds = 21600.0
+    """A deployment: without the agent's word by then it has failed."""
+    clean_timeout_s: Seconds = 21600.0
+    """Cleaning, and the undeployment that ends in it."""

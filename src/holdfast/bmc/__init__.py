@@ -1,0 +1,36 @@
+"""The BMC gateway: the only way from a decision to a machine's BMC or ramdisk agent.
+
+Owns: route terms and token floors per BMC, serialisation and deadlines of
+commands, circuit breakers, credentials sealed to the gateway, Redfish, and the
+commands API of the ramdisk agent.
+
+Never imports: a product, ``identity``, ``web``, ``ops``, ``core``. It knows BMCs by
+UUID and address, and nothing of nodes; of the store only the values of ``store.model``.
+
+From a conductor to the machine::
+
+    Dispatcher -> GatewayClient ~~HTTP~~> server -> GatewayCore -> Drivers -> Redfish | AgentClient
+                                                     |  Gate (rules, pure)
+                                                     |  GateMemory (durable, SQLite)
+                                                     +  Breakers (pure)
+
+A BMC at one gateway::
+
+    unknown --floor(term, token)--> known(term, token) --command(token')--> known(term, max)
+       ^                              |   ^                   lower token: StaleTokenError
+       | state lost: new incarnation  +---+ floor(higher term)
+       +------------------------------+     lower term: StaleTermError
+
+Invariants:
+- Once a command with a token was begun, no command with a lower token is begun
+  for that BMC, not even after a restart of the gateway: the token is durable first.
+- A gateway without a floor for a BMC under the command's term does nothing.
+- One command at a time speaks to a BMC, and one to the machine's ramdisk agent;
+  none starts while one with a lower token is still in flight.
+- Every command ends by its deadline. A credential is in the clear only for the
+  length of its command, and never in logs, errors, metrics or status.
+
+Proved by: ``tests/bmc/test_gate.py`` and ``tests/bmc/test_gateway.py``; together with
+everything above it by ``tests/sim/test_world.py``, and against a real emulator by
+``tests/compat``.
+"""

@@ -1,0 +1,112 @@
+"""From an owner to the gateway: routes, floors and seals, so that job handlers need not know.
+
+Runs beside the conductor, on ports only; so also in the simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+
+from holdfast.bmc.commands import Command, Gateway, GatewayIdentity, Origin, Target
+from holdfast.bmc.errors import FloorNeededError, SealBrokenError, StaleTermError
+from holdfast.bmc.sealing import seal as seal_for_gateway
+from holdfast.bmc.sealing import seal_context
+from holdfast.store.model import Json, ObjectRef, RouteGrant
+
+TRIES_MAX = 3
+
+Seal = Callable[[dict[str, Json], bytes, bytes], bytes]
+"""(secrets, public key, context) -> sealed: ``sealing.seal``."""
+
+
+class Routes(Protocol):
+    """The part of ``store.port.ObjectStore`` that is needed here."""
+
+    async def grant_route(self, obj: ObjectRef, gateway: UUID, incarnation: UUID) -> RouteGrant:
+        """As in ``ObjectStore``."""
+        ...
+
+
+class Dispatcher:
+    """Sends commands for objects that have a BMC.
+
+    What it remembers (who the gateway is, each BMC's term) is only a shortcut: a
+    gateway that knows better says so, and then both are read again.
+    """
+
+    def __init__(self, store: Routes, gateway: Gateway, seal: Seal = seal_for_gateway) -> None:
+        self._store = store
+        self._gateway = gateway
+        self._seal = seal
+        self._identity: GatewayIdentity | None = None
+        self._terms: dict[UUID, int] = {}
+
+    async def send(
+        self,
+        obj: ObjectRef,
+        token: int,
+        target: Target,
+        secrets: dict[str, Json],
+        action: str,
+        params: dict[str, Json],
+        origin: Origin,
+        deadline_s: float = 60.0,
+    ) -> dict[str, Json]:
+        """Have one command executed for the owner of ``obj``, whose token is ``token``.
+
+        Returns the action's result (``commands.Command``). Raises ``bmc.errors``;
+        ``StaleTokenError`` means that the caller no longer owns the object. A lost
+        answer (``GatewayUnavailableError``) is not repeated here: whether the
+        command was executed is unknown, and only the caller knows how to observe.
+        """
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                identity = await self._who()
+                term = await self._term(obj, identity)
+                context = seal_context(obj.id, target.address)
+                command = Command(
+                    bmc=obj.id,
+                    term=term,
+                    token=token,
+                    action=action,
+                    target=target,
+                    origin=msgspec.structs.replace(origin, epoch=token),
+                    sealed=self._seal(secrets, identity.public_key, context) if secrets else b"",
+                    params=params,
+                    deadline_s=deadline_s,
+                )
+                return await self._gateway.command(command)
+            except (FloorNeededError, StaleTermError, SealBrokenError):
+                # Nothing was executed, and what we remember is out of date.
+                self._identity = None
+                self._terms.pop(obj.id, None)
+                if tries == TRIES_MAX:
+                    raise
+
+    def forget(self, obj: ObjectRef) -> None:
+        """The object is gone, or no longer ours."""
+        self._terms.pop(obj.id, None)
+
+    async def _who(self) -> GatewayIdentity:
+        known = self._identity
+        if known is None:
+            known = await self._gateway.identity()
+            self._identity = known
+        return known
+
+    async def _term(self, obj: ObjectRef, identity: GatewayIdentity) -> int:
+        """The BMC's route term, granted to this gateway and known to it."""
+        known = self._terms.get(obj.id)
+        if known is None:
+            grant = await self._store.grant_route(obj, identity.id, identity.incarnation)
+            await self._gateway.floor(
+                obj.id, incarnation=identity.incarnation, term=grant.term, floor=grant.floor
+            )
+            known = self._terms[obj.id] = grant.term
+        return known

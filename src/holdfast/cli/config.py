@@ -1,0 +1,57 @@
+"""``holdfast config``: is it right, and what is in force."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+import msgspec
+
+from holdfast.cli.context import Cli
+
+
+@click.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command()
+@click.pass_obj
+def check(obj: Cli) -> None:
+    """Report every fault of the configuration at once; says what it is made of if there is none."""
+    from holdfast.ops.config import data_dir
+
+    loaded = obj.load()
+    where = str(loaded.file) if loaded.file else None
+    folder = str(data_dir(loaded.settings, os.environ))
+    document: dict[str, Any] = {
+        "file": where,
+        "data_dir": folder,
+        "set": len(loaded.entries),
+        "faults": [],
+    }
+    rows = [(where or "none", folder, len(loaded.entries), "none")]
+    obj.show(document, ("file", "data directory", "settings made", "faults"), rows)
+
+
+@config.command()
+@click.pass_obj
+def show(obj: Cli) -> None:
+    """Every setting: its value, and where it comes from."""
+    from holdfast.ops.config import hidden, known_paths
+
+    loaded = obj.load()
+    document: dict[str, Any] = {}
+    rows: list[tuple[Any, ...]] = []
+    for path in known_paths():
+        value: Any = loaded.settings
+        for part in path:
+            value = getattr(value, part)
+        name = ".".join(path)
+        entry = loaded.entries.get(path)
+        source = entry.source if entry else "default"
+        shown = "(hidden)" if hidden(path) and value else value
+        document[name] = {"value": shown, "source": source}
+        rows.append((name, msgspec.json.encode(shown).decode(), source))
+    obj.show(document, ("setting", "value", "from"), rows)

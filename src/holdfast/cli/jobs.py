@@ -1,0 +1,73 @@
+"""``holdfast jobs``: work under way, and work that was done."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from holdfast.cli.context import Cli, table
+from holdfast.cli.reads import segment
+
+Document = dict[str, Any]
+COLUMNS = ("job", "kind", "object", "state", "step", "progress", "owners", "age", "message")
+
+
+@click.group(invoke_without_command=True)
+@click.option("--node", help="Only jobs of this node (name or UUID).")
+@click.option("--active", is_flag=True, help="Only jobs that have not ended.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@click.pass_context
+def jobs(ctx: click.Context, node: str | None, active: bool, limit: int) -> None:
+    """Jobs, newest first."""
+    if ctx.invoked_subcommand is not None:
+        return
+    obj: Cli = ctx.obj
+    document: Document = obj.client().get("/jobs", node=node, active=active or None, limit=limit)
+    obj.show(document, COLUMNS, [_row(job) for job in document["jobs"]])
+
+
+def _row(job: Document) -> tuple[Any, ...]:
+    progress = job["progress"]
+    error = job["error"]
+    return (
+        job["id"],
+        job["kind"],
+        job["object"]["id"],
+        job["state"],
+        job["step"],
+        f"{progress['done']}/{progress['total']}" if progress["total"] else None,
+        job["owners"],
+        f"{time.time() - job['created_at']:.0f} s",
+        error["message"] if error else progress["message"],
+    )
+
+
+@jobs.command()
+@click.argument("job")
+@click.pass_obj
+def show(obj: Cli, job: str) -> None:
+    """One job, with the journal of its completed steps."""
+    document: Document = obj.client().get(f"/jobs/{segment(job)}")
+    if obj.output == "json":
+        obj.show(document, (), ())
+        return
+    one = document["job"]
+    for column, cell in zip(COLUMNS, _row(one), strict=True):
+        click.echo(f"{column:<10}{cell if cell is not None else '-'}")
+    began = one["created_at"]
+    rows = [
+        (s["ordinal"], s["step"], s["attempt"], s["epoch"], f"+{s['finished_at'] - began:.2f} s")
+        for s in one["journal"]
+    ]
+    click.echo("\n" + table(("#", "completed step", "attempt", "epoch", "at"), rows))
+
+
+@jobs.command()
+@click.argument("job")
+@click.pass_obj
+def cancel(obj: Cli, job: str) -> None:
+    """Ask for the job's cancellation."""
+    document: Document = obj.client().post(f"/jobs/{segment(job)}/cancel")
+    obj.show(document, COLUMNS, [_row(document["job"])])

@@ -1,0 +1,137 @@
+"""Membership of one process: register, keep the lease, reap others, leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from holdfast.core.clock import Clock
+from holdfast.core.lease import Keeper, LeaseKeeper, Progress, TrustWindow
+from holdfast.core.settings import CoreSettings
+from holdfast.errors import ConflictError, StoreUnavailableError
+from holdfast.store.model import Member, MemberSpec, MemberState, Renewal
+from holdfast.store.port import MemberStore
+
+log = structlog.get_logger(__name__)
+
+
+class Membership:
+    """One incarnation of this process among the members.
+
+    ``keeper_on_thread`` moves the renewal onto a thread with a connection of its
+    own (``core.lease_thread``); without it the renewal is a task of this loop,
+    which is how the simulator runs it.
+    """
+
+    def __init__(
+        self,
+        store: MemberStore,
+        spec: MemberSpec,
+        settings: CoreSettings,
+        clock: Clock,
+        *,
+        keeper_on_thread: Callable[[LeaseKeeper], Keeper] | None = None,
+        on_registered: Callable[[Member], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._spec = spec
+        self._settings = settings
+        self._clock = clock
+        self._on_thread = keeper_on_thread
+        self._on_registered = on_registered
+        self.window = TrustWindow(clock, settings.lease_s, settings.lease_margin_s)
+        self.progress = Progress(clock)
+        self.drain_wanted = False
+        self._member: Member | None = None
+
+    @property
+    def member(self) -> Member:
+        """Who this process is; only after ``register``."""
+        if self._member is None:
+            raise RuntimeError("Membership.register() has not returned yet")
+        return self._member
+
+    async def register(self) -> Member:
+        """Register, waiting until an earlier incarnation is over and the store is there."""
+        while True:
+            sent_at = self._clock.now()
+            try:
+                self._member = await self._store.register(self._spec, self._settings.lease_s)
+                break
+            except ConflictError:
+                # Our predecessor's lease runs until it is reaped; nobody else may be left to.
+                await self._reap_once()
+            except StoreUnavailableError as fault:
+                log.warning("member.store_unavailable", fault=str(fault))
+            await asyncio.sleep(self._settings.lease_s / 10)
+        self.window.renewed(sent_at)
+        log.info("member.registered", slot=self._spec.slot, epoch=self._member.epoch)
+        if self._on_registered is not None:
+            self._on_registered(self._member)
+        return self._member
+
+    async def keep(self) -> None:
+        """Renew the lease and reap others; returns when the own lease is over."""
+        keeper: Keeper = LeaseKeeper(
+            self._store,
+            self.member,
+            self.window,
+            self.progress,
+            clock=self._clock,
+            lease_s=self._settings.lease_s,
+            stall_s=self._settings.stall_s,
+            on_renewal=self._renewed,
+        )
+        if self._on_thread is not None:
+            keeper = self._on_thread(keeper)
+        async with asyncio.TaskGroup() as tasks:
+            beating = tasks.create_task(self._beat())
+            reaping = tasks.create_task(self._reap())
+            await keeper.run()
+            beating.cancel()
+            reaping.cancel()
+
+    def request_drain(self) -> None:
+        """This process was told to drain (a signal)."""
+        self.drain_wanted = True
+
+    async def mark_draining(self) -> None:
+        """Tell all: no new share for this member. Tried again by the caller on a fault."""
+        await self._store.mark_draining(self.member.id, self.member.epoch)
+
+    async def leave(self, reason: str) -> None:
+        """End the own lease; what was still owned is free at once."""
+        self.window.end()
+        try:
+            await self._store.end_lease(self.member.id, self.member.epoch, reason)
+        except StoreUnavailableError as fault:
+            log.warning("member.leave_unconfirmed", fault=str(fault))
+
+    def _renewed(self, renewal: Renewal) -> None:
+        if renewal.drain_requested or renewal.state is MemberState.DRAINING:
+            self.drain_wanted = True
+
+    async def _beat(self) -> None:
+        while True:
+            self.progress.beat()
+            await asyncio.sleep(self._settings.lease_s / 5)
+
+    async def _reap(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease_s / 10)
+            await self._reap_once()
+
+    async def _reap_once(self) -> None:
+        await attempt(self._store.reap, "member.reap")
+
+
+async def attempt(call: Callable[[], Awaitable[object]], what: str) -> bool:
+    """Run a level-triggered call; a store that is away only means: next time."""
+    try:
+        await call()
+    except StoreUnavailableError as fault:
+        log.warning("store_unavailable", during=what, fault=str(fault))
+        return False
+    return True

@@ -1,0 +1,165 @@
+"""/v3/auth: tokens issued, validated and revoked, and what a token gives access to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response, delete, get, post
+
+from holdfast.errors import ForbiddenError, InvalidInputError, NotAuthenticatedError, NotFoundError
+from holdfast.identity import wire
+from holdfast.identity.catalog import Catalog
+from holdfast.identity.models import Token, User
+from holdfast.identity.parameters import AnyRequest, TheCaller, TheCatalog, TheIdentity
+from holdfast.identity.policy import Role
+from holdfast.identity.service import Identity
+
+
+@post("/v3/auth/tokens", opt={"policy": "public"})
+async def issue(request: AnyRequest, identity: TheIdentity, catalog: TheCatalog) -> Response[Any]:
+    """Log in by password or by token: 201 with the token in X-Subject-Token."""
+    asked = wire.decode(await request.body(), wire.AuthRequest).auth
+    user, parent = await _authenticate(request, identity, asked.identity)
+    secret, token = await identity.issue(
+        user, wire.scope_of(asked.scope), asked.identity.methods, parent=parent
+    )
+    view = await _view(request, identity, catalog, token)
+    return Response(view, status_code=201, headers={"X-Subject-Token": secret})
+
+
+async def _authenticate(
+    request: AnyRequest, identity: Identity, asked: wire.AuthIdentity
+) -> tuple[User, Token | None]:
+    """Prove every method that is named; they must mean the same user."""
+    unknown = set(asked.methods) - {"password", "token"}
+    if unknown or not asked.methods:
+        names = ", ".join(sorted(unknown)) or "none"
+        raise NotAuthenticatedError(
+            f"Attempted to authenticate with an unsupported method ({names}): "
+            "password and token are supported here; application credentials are not"
+        )
+    users: list[User] = []
+    parent: Token | None = None
+    if "password" in asked.methods:
+        users.append(await _by_password(request, identity, asked.password))
+    if "token" in asked.methods:
+        if asked.token is None:
+            raise InvalidInputError("identity: the method token needs its object token")
+        parent = await identity.token(asked.token.id)
+        user = await identity.directory.user(parent.caller.user_id) if parent else None
+        if parent is None or user is None:
+            raise NotAuthenticatedError("the token to log in with is unknown, expired or revoked")
+        users.append(user)
+    if len({user.id for user in users}) > 1:
+        raise NotAuthenticatedError("the methods name different users")
+    return users[0], parent
+
+
+async def _by_password(
+    request: AnyRequest, identity: Identity, method: wire.PasswordMethod | None
+) -> User:
+    if method is None:
+        raise InvalidInputError("identity: the method password needs its object password")
+    asked = method.user
+    if not (asked.id or asked.name):
+        raise InvalidInputError("identity: password.user needs an id, or a name and its domain")
+    if not asked.id:
+        wire.check_domain(asked.domain)
+    return await identity.login(
+        asked.id or asked.name or "",
+        asked.password,
+        by_id=bool(asked.id),
+        address=request.client.host if request.client else "",
+    )
+
+
+@get("/v3/auth/tokens", opt={"policy": "identity:token:validate"})
+async def validate(
+    request: AnyRequest,
+    identity: TheIdentity,
+    catalog: TheCatalog,
+    caller: TheCaller,
+) -> Response[Any]:
+    """What a token is good for; 404 if it is good for nothing."""
+    secret, token = await _subject(request, identity)
+    if token.caller.user_id != caller.user_id and not (
+        caller.everywhere and caller.has(Role.READER)
+    ):
+        raise ForbiddenError(
+            "only administrators and readers of the system validate others' tokens"
+        )
+    view = await _view(request, identity, catalog, token)
+    return Response(view, headers={"X-Subject-Token": secret})
+
+
+@delete("/v3/auth/tokens", opt={"policy": "identity:token:revoke"})
+async def revoke(request: AnyRequest, identity: TheIdentity, caller: TheCaller) -> None:
+    """End a token: one's own, or anybody's for an administrator."""
+    secret, token = await _subject(request, identity)
+    if token.caller.user_id != caller.user_id and not (
+        caller.everywhere and caller.has(Role.ADMIN)
+    ):
+        raise ForbiddenError("only an administrator of the system revokes others' tokens")
+    await identity.revoke(secret)
+
+
+async def _subject(request: AnyRequest, identity: Identity) -> tuple[str, Token]:
+    secret = request.headers.get("X-Subject-Token")
+    if not secret:
+        raise InvalidInputError("the header X-Subject-Token names the token, and it is missing")
+    token = await identity.token(secret)
+    if token is None:
+        raise NotFoundError("there is no such token: it is unknown, expired or revoked")
+    return secret, token
+
+
+async def _view(
+    request: AnyRequest, identity: Identity, catalog: Catalog, token: Token
+) -> dict[str, Any]:
+    wanted = "nocatalog" not in request.query_params
+    return wire.token_view(
+        token,
+        await identity.directory.roles(),
+        catalog.view(request.state.address) if wanted else None,
+    )
+
+
+@get("/v3/auth/catalog", opt={"policy": "identity:self"})
+async def show_catalog(
+    request: AnyRequest, catalog: TheCatalog, caller: TheCaller
+) -> dict[str, Any]:
+    """The catalog for the caller's scope; a token of no scope has none."""
+    if not caller.roles:
+        raise ForbiddenError("a token without scope has no catalog: log in to a project")
+    url = f"{request.state.api_url}/v3/auth/catalog"
+    return wire.collection("catalog", catalog.view(request.state.address), url)
+
+
+@get("/v3/auth/projects", opt={"policy": "identity:self"})
+async def my_projects(
+    request: AnyRequest, identity: TheIdentity, caller: TheCaller
+) -> dict[str, Any]:
+    """The projects the caller could scope to."""
+    url = f"{request.state.api_url}/v3"
+    projects = await identity.directory.projects_of(caller.user_id)
+    views = [wire.project_view(project, url) for project in projects]
+    return wire.collection("projects", views, f"{url}/auth/projects")
+
+
+@get("/v3/auth/system", opt={"policy": "identity:self"})
+async def my_system(
+    request: AnyRequest, identity: TheIdentity, caller: TheCaller
+) -> dict[str, Any]:
+    """Whether the caller could scope to the system."""
+    roles = await identity.directory.roles_of(caller.user_id, None)
+    url = f"{request.state.api_url}/v3/auth/system"
+    return wire.collection("system", [{"all": True}] if roles else [], url)
+
+
+@get("/v3/auth/domains", opt={"policy": "identity:self"})
+async def my_domains(request: AnyRequest) -> dict[str, Any]:
+    """The domains the caller could scope to: none, tokens are for projects or the system."""
+    return wire.collection("domains", [], f"{request.state.api_url}/v3/auth/domains")
+
+
+HANDLERS = [issue, validate, revoke, show_catalog, my_projects, my_system, my_domains]

@@ -1,0 +1,173 @@
+"""Which processes a host has, how each is started, and what they share.
+
+Children get what they need by environment and inherited descriptors: the data
+directory, the database's address, the API's listening sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from holdfast.errors import StoreUnavailableError
+from holdfast.ops.children import Launch
+from holdfast.ops.config import Loaded, Settings
+from holdfast.ops.datadir import DataDir
+from holdfast.ops.roles.api import LISTEN_ENV
+from holdfast.ops.supervisor import ChildSpec
+from holdfast.store.embedded import EmbeddedPostgres
+from holdfast.store.secrets import load_master_key
+from holdfast.web.server import listen
+
+POSTGRES: Final = "postgres"
+STOP_STAGES: Final = {"conductor": 0, "api": 1, "rack": 2, POSTGRES: 3}
+_PREDECESSOR_S: Final = 30.0  # how long a database left behind by a killed supervisor may take
+
+
+class House(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is decided before the first process starts."""
+
+    specs: list[ChildSpec]
+    roles: list[str]  # slots of the roles, in the order of their start
+    database_url: str
+    embedded: EmbeddedPostgres | None
+    url: str  # the APIs' common address
+    gateway_url: str
+
+
+def listening(settings: Settings) -> list[socket.socket]:
+    """The API's sockets: the common address, then the services' own ports. ConfigError if taken."""
+    api = settings.api
+    found = [listen(api.host, api.port)]
+    if api.ports.baremetal:
+        found.append(listen(api.host, api.ports.baremetal))
+    return found
+
+
+async def build(
+    loaded: Loaded,
+    datadir: DataDir,
+    sockets: Sequence[socket.socket],
+    environ: Mapping[str, str],
+) -> House:
+    """Make the keys that are missing, prepare the database, and say what is to run."""
+    settings = loaded.settings
+    load_master_key(datadir.master_key, environ)
+    datadir.secret(datadir.gateway_secret)
+    datadir.member_id("")
+    embedded = None
+    if not settings.database.url:
+        embedded = await asyncio.to_thread(EmbeddedPostgres.prepare, datadir.root)
+    database_url = settings.database.url or (embedded.dsn if embedded else "")
+    rack_port = settings.rack.port or _free_port()
+    shared = {
+        **environ,
+        "HOLDFAST_DATA_DIR": str(datadir.root),
+        "HOLDFAST_DATABASE__URL": database_url,
+        "HOLDFAST_RACK__PORT": str(rack_port),
+        **({"HOLDFAST_CONFIG": str(loaded.file.absolute())} if loaded.file else {}),
+    }
+    counts = {
+        "rack": 1,
+        "conductor": settings.conductor.processes,
+        "api": settings.api.processes,
+    }
+    roles = [(f"{role}-{n}", role) for role, count in counts.items() for n in range(1, count + 1)]
+    specs = [_role(slot, role, datadir, shared, sockets) for slot, role in roles]
+    if embedded is not None:
+        specs.append(_postgres(datadir))
+    return House(
+        specs=specs,
+        roles=[slot for slot, _ in roles],
+        database_url=database_url,
+        embedded=embedded,
+        url=settings.api.public_url or url_of(sockets[0]),
+        gateway_url=f"http://127.0.0.1:{rack_port}",
+    )
+
+
+def _role(
+    slot: str,
+    role: str,
+    datadir: DataDir,
+    shared: Mapping[str, str],
+    sockets: Sequence[socket.socket],
+) -> ChildSpec:
+    descriptors = tuple(sock.fileno() for sock in sockets) if role == "api" else ()
+    own = {LISTEN_ENV: ",".join(map(str, descriptors))} if descriptors else {}
+    launch = Launch(
+        argv=(sys.executable, "-P", "-m", "holdfast.cli.main", "run", role, "--slot", slot),
+        env={**shared, **own},
+        pass_fds=descriptors,
+    )
+
+    async def same() -> Launch:
+        return launch
+
+    return ChildSpec(
+        slot=slot,
+        role=role,
+        launch=same,
+        output=datadir.log(slot),
+        stop_stage=STOP_STAGES[role],
+    )
+
+
+def _postgres(datadir: DataDir) -> ChildSpec:
+    async def launch() -> Launch:
+        prepared = await asyncio.to_thread(EmbeddedPostgres.prepare, datadir.root)
+        await _predecessor_gone(prepared)
+        options = {k: v for k, v in prepared.spawn_options.items() if k != "env"}
+        return Launch(
+            argv=prepared.argv,
+            env=prepared.env,
+            options=options,
+            death_signal=prepared.stop_signal,
+        )
+
+    return ChildSpec(
+        slot=POSTGRES,
+        role=POSTGRES,
+        launch=launch,
+        output=datadir.log(POSTGRES),
+        stop_stage=STOP_STAGES[POSTGRES],
+        stop_signal=signal.SIGINT,  # "fast shutdown"
+        kill_signal=signal.SIGQUIT,  # "immediate shutdown": recovers at the next start
+        leaves=False,
+    )
+
+
+async def _predecessor_gone(prepared: EmbeddedPostgres) -> None:
+    """A killed supervisor's postmaster may still be shutting down; see to it that it does."""
+    if (pid := prepared.running_pid()) is None:
+        return
+    os.kill(pid, prepared.stop_signal)
+    try:
+        async with asyncio.timeout(_PREDECESSOR_S):
+            while prepared.running_pid() is not None:
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise StoreUnavailableError(
+            f"a PostgreSQL (process {pid}) that nobody supervises still runs on this data "
+            "directory and does not stop; stop it"
+        ) from None
+
+
+def url_of(sock: socket.socket) -> str:
+    """The address of a listening socket; every-address is shown as loopback."""
+    host, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - only shown
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

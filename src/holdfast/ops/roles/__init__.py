@@ -1,0 +1,31 @@
+"""What stands behind each port in each role: the one place where adapters are chosen."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable
+from typing import Final, cast
+
+from holdfast.ops.roles.process import RoleProcess
+
+ROLES: Final = ("rack", "conductor", "api")
+"""The roles that exist, in the order in which they are started."""
+
+
+def run_role(process: RoleProcess) -> int:
+    """Run one role until it has drained; returns the process's exit status."""
+    import uvloop  # noqa: PLC0415 - only a role needs it
+
+    module = importlib.import_module(f"holdfast.ops.roles.{process.role}")
+    body = cast("Callable[[RoleProcess], Awaitable[int]]", module.run)
+
+    async def main() -> int:
+        process.watch_signals()
+        return await body(process)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(main())
+        except asyncio.CancelledError:
+            return process.HARD_STOP

@@ -1,0 +1,144 @@
+"""What every role process has: settings, data directory, signals, membership, its small face."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from holdfast import __version__
+from holdfast.baremetal.models import KIND, NODE
+from holdfast.core.clock import SystemClock
+from holdfast.core.lease_thread import ThreadedKeeper
+from holdfast.core.members import Membership
+from holdfast.errors import ConfigError
+from holdfast.ops import probes
+from holdfast.ops.children import report_registration
+from holdfast.ops.config import Settings
+from holdfast.ops.datadir import DataDir
+from holdfast.store.model import Member, MemberSpec
+from holdfast.store.pg.database import Database
+from holdfast.store.pg.store import PgStore
+from holdfast.store.pg.tables import TableSpec
+from holdfast.store.port import MemberStore, Store
+from holdfast.store.secrets import Vault, load_master_key
+
+log = structlog.get_logger(__name__)
+
+KINDS: Final = {KIND: TableSpec(NODE.name, "uuid", [column.name for column in NODE.columns])}
+"""The owned objects there are; the store itself knows of none."""
+
+
+class RoleProcess:
+    """One process in one role. The first TERM or INT drains, the second stops hard."""
+
+    DRAINED: Final = 0
+    LEASE_LOST: Final = 75  # EX_TEMPFAIL: start me again
+    HARD_STOP: Final = 130
+
+    def __init__(
+        self,
+        role: str,
+        slot: str,
+        settings: Settings,
+        datadir: DataDir,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.role = role
+        self.slot = slot
+        self.settings = settings
+        self.datadir = datadir
+        self.environ = environ
+        self.clock = SystemClock()
+        self.draining = asyncio.Event()
+
+    def watch_signals(self) -> None:
+        """Drain at the first TERM or INT; cancel the main task at the second."""
+        loop = asyncio.get_running_loop()
+        main = asyncio.current_task()
+
+        def told() -> None:
+            if self.draining.is_set() and main is not None:
+                log.warning("role.stopped_hard", slot=self.slot)
+                main.cancel()
+            self.draining.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, told)
+
+    @property
+    def database_url(self) -> str:
+        """Where the database is; raises ``ConfigError`` when nobody said so."""
+        url = self.settings.database.url
+        if not url:
+            raise ConfigError(
+                f"the role {self.role} needs a database: set [database] url, "
+                "or use `holdfast up`, which runs an embedded one"
+            )
+        return url
+
+    def master_key(self) -> bytes:
+        """The deployment's master key, from the environment or the data directory."""
+        return load_master_key(self.datadir.master_key, self.environ)
+
+    def vault(self) -> Vault:
+        """Seals and opens secrets at rest."""
+        return Vault(self.master_key())
+
+    @asynccontextmanager
+    async def store(self) -> AsyncGenerator[tuple[Database, PgStore]]:
+        """The store on a pool of its own."""
+        pool_max = self.settings.database.pool_max
+        async with await Database.open(self.database_url, max=pool_max) as db:
+            yield db, PgStore(db, KINDS)
+
+    def membership(self, store: Store, *, group: str = "", address: str = "") -> Membership:
+        """A fresh membership: lease kept on its own thread, registration told to the supervisor."""
+        host = self.settings.host
+        spec = MemberSpec(
+            id=self.datadir.member_id(self.slot),
+            role=self.role,
+            slot=self.slot,
+            host=host.name or socket.gethostname(),
+            zone=host.zone,
+            group=group,
+            version=__version__,
+            address=address,
+        )
+        return Membership(
+            store,
+            spec,
+            self.settings.core,
+            self.clock,
+            keeper_on_thread=lambda keeper: ThreadedKeeper(keeper, self._lease_store),
+            on_registered=self._registered,
+        )
+
+    def _lease_store(self) -> AbstractAsyncContextManager[MemberStore]:
+        """A connection for the lease alone: no other statement can be in its way."""
+        return PgStore.connected(self.database_url, KINDS, connections_max=1)
+
+    def _registered(self, member: Member) -> None:
+        report_registration(member.id, member.epoch, self.environ)
+
+    @asynccontextmanager
+    async def face(
+        self,
+        waiting: probes.Waiting,
+        registry: CollectorRegistry,
+    ) -> AsyncGenerator[None]:
+        """Answer the probes on the slot's socket."""
+        face = probes.Face(
+            waiting=waiting,
+            registry=registry,
+            status=lambda: {"slot": self.slot, "role": self.role, "pid": os.getpid()},
+        )
+        async with probes.serving(face.app(), self.datadir.socket(self.slot)):
+            yield

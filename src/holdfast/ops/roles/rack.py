@@ -1,0 +1,31 @@
+"""The rack: the BMC gateway. It has no access to the database, and is no member."""
+
+from __future__ import annotations
+
+import asyncio
+
+from holdfast.bmc import server
+from holdfast.ops.metrics import registry
+from holdfast.ops.roles.process import RoleProcess
+
+HOST = "127.0.0.1"
+
+
+async def run(process: RoleProcess) -> int:
+    """Serve the gateway until drained."""
+    listening = asyncio.Event()
+
+    async def waiting() -> list[str]:
+        return [] if listening.is_set() else ["its state to be read"]
+
+    async with process.face(waiting, registry(process.role)):
+        await server.serve(
+            process.settings.bmc,
+            process.datadir.gateway_state,
+            process.datadir.secret(process.datadir.gateway_secret),
+            HOST,
+            process.settings.rack.port,
+            lambda _url: listening.set(),
+            process.draining,
+        )
+    return process.DRAINED

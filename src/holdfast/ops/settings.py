@@ -1,0 +1,108 @@
+"""Settings of the processes of a host. Each other package brings its own section."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Processes = Annotated[int, msgspec.Meta(ge=0, le=256)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+
+
+class DataSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where this host keeps keys, logs, and the embedded database."""
+
+    dir: str = ""
+    """Data directory; empty: HOLDFAST_DATA_DIR, /var/lib/holdfast as root, else below the home."""
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """PostgreSQL: the one that is configured, or an embedded one."""
+
+    url: str = ""
+    """postgresql://user:password@host:port/name; empty: embedded, run by ``holdfast up``."""
+    pool_max: Annotated[int, msgspec.Meta(ge=2, le=200)] = 10
+    """Connections one process keeps at most."""
+
+    def faults(self) -> list[str]:
+        if self.url and not self.url.startswith(("postgresql://", "postgres://")):
+            return ["database.url must begin with postgresql:// (no other database is supported)"]
+        return []
+
+
+class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What this host's members say of where they are."""
+
+    name: str = ""
+    """Empty: the host's own name."""
+    zone: str = "default"
+    """Availability zone (P17): spread the hosts of a deployment over several."""
+
+
+class ApiPorts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Services that are also served at the root of a port of their own; 0: none."""
+
+    baremetal: Port = 0
+    """Ironic's own port is 6385."""
+
+
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``api`` role."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; loopback unless told otherwise."""
+    port: Port = 8080
+    """0: any free one, shown at start and written to clouds.yaml."""
+    public_url: str = ""
+    """What clients are told, as behind a balancer; empty: http://host:port."""
+    processes: Processes = 2
+    ports: ApiPorts = ApiPorts()
+
+
+class ConductorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``conductor`` role."""
+
+    processes: Processes = 2
+    """At least two for high availability (I7)."""
+    group: str = ""
+    """Conductor group: these conductors take only nodes of the same group."""
+
+
+class RackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``rack`` role: the BMC gateway, on loopback."""
+
+    port: Port = 8083
+    """0: any free one."""
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Structured logs: JSON lines, or for people on a terminal."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    bytes_max: Annotated[int, msgspec.Meta(ge=100_000)] = 50_000_000
+    """A role's log file is moved aside (one generation is kept) beyond this size."""
+
+
+class SupervisorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``holdfast up``."""
+
+    port: Port = 8082
+    """Loopback port with /metrics of all roles, /readyz and /livez; 0: any free one."""
+    ready_s: Seconds = 60.0
+    """How long a start may take before it is given up."""
+    backoff_min_s: Seconds = 0.1
+    """Wait before a role that died is started again; doubled each time it dies soon after."""
+    backoff_max_s: Seconds = 10.0
+    stop_s: Seconds = 90.0
+    """How long a role may drain before it is killed."""
+
+    def faults(self) -> list[str]:
+        if self.backoff_min_s > self.backoff_max_s:
+            return [
+                f"supervisor.backoff_min_s ({self.backoff_min_s}) must not exceed "
+                f"supervisor.backoff_max_s ({self.backoff_max_s})"
+            ]
+        return []

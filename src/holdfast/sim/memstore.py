@@ -1,0 +1,259 @@
+"""``store.port.Store`` in memory, with PostgreSQL's outcomes and a clock of its own.
+
+Each method runs without giving way to another, so each is one transaction and
+every history is serialisable. What PostgreSQL's rules forbid is refused here
+with the same errors: one suite holds both to that (``tests/store/test_conformance.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from uuid import UUID
+
+from holdfast.errors import ConflictError, InvalidInputError
+from holdfast.sim.memjobs import MemJobs
+from holdfast.sim.memtables import MEMBERS, Document, MemberRow, RouteRow, Tables, copied, stored
+from holdfast.store.model import (
+    Claim,
+    Fence,
+    Json,
+    Member,
+    MemberSpec,
+    MemberState,
+    ObjectRef,
+    Renewal,
+    RouteGrant,
+)
+
+
+class MemMembers:
+    """Members, their leases, and the shards they claim."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._t = tables
+
+    async def register(self, spec: MemberSpec, lease_s: float) -> Member:
+        known = self._t.members.get(spec.id)
+        if known is not None and not known.gone:
+            raise ConflictError(
+                f"member {spec.id} is still registered under epoch {known.epoch}; "
+                "it can come back once that lease is over"
+            )
+        now = self._t.clock()
+        row = MemberRow(
+            spec=spec,
+            epoch=self._t.next_epoch(),
+            state=MemberState.UP,
+            lease_s=lease_s,
+            lease_until=now + lease_s,
+            registered_at=now,
+        )
+        self._t.members[spec.id] = row
+        self._t.hint(MEMBERS)
+        return row.value()
+
+    async def renew(self, member: UUID, epoch: int, lease_s: float) -> Renewal | None:
+        row = self._t.living(member, epoch)
+        if row is None:
+            return None
+        row.lease_s = lease_s
+        row.lease_until = self._t.clock() + lease_s
+        return Renewal(state=row.state, drain_requested=row.drain_requested)
+
+    async def reap(self) -> list[Member]:
+        now = self._t.clock()
+        life = self._t.life
+        seen = (life.started_at, life.timeline)
+        if life.noticed != seen:
+            life.noticed, life.noticed_at = seen, now
+        reaped: list[Member] = []
+        for row in self._t.members.values():
+            if row.gone or row.lease_until >= now or life.noticed_at + row.lease_s >= now:
+                continue
+            row.state, row.gone_reason = MemberState.GONE, "lease expired"
+            reaped.append(row.value())
+        if reaped:
+            self._t.hint(MEMBERS)
+        return reaped
+
+    async def end_lease(self, member: UUID, epoch: int, reason: str) -> bool:
+        row = self._t.living(member, epoch)
+        if row is None:
+            return False
+        row.state, row.gone_reason = MemberState.GONE, reason
+        self._t.hint(MEMBERS)
+        return True
+
+    async def request_drain(self, member: UUID) -> bool:
+        row = self._t.members.get(member)
+        if row is None or row.gone:
+            return False
+        row.drain_requested = True
+        self._t.hint(MEMBERS)
+        return True
+
+    async def mark_draining(self, member: UUID, epoch: int) -> bool:
+        row = self._t.living(member, epoch)
+        if row is None:
+            return False
+        row.state = MemberState.DRAINING
+        self._t.hint(MEMBERS)
+        return True
+
+    async def members(self, role: str | None = None, *, gone: bool = False) -> list[Member]:
+        rows = [
+            row
+            for row in self._t.members.values()
+            if (role is None or row.spec.role == role) and (gone or not row.gone)
+        ]
+        return [row.value() for row in sorted(rows, key=lambda r: (r.spec.slot, r.spec.id))]
+
+    async def ensure_shards(self, group: str, count: int) -> int:
+        now = self._t.clock()
+        claims = self._t.shards.setdefault(group, [])
+        if not claims:
+            claims.extend(
+                Claim(
+                    group=group, shard=n, owner=None, incarnation=0, epoch=0, objects=0, since=now
+                )
+                for n in range(count)
+            )
+        return len(claims)
+
+    async def groups(self) -> list[str]:
+        return sorted(self._t.shards)
+
+    async def claims(self, group: str) -> list[Claim]:
+        return list(self._t.shards.get(group, []))
+
+    async def take(
+        self, group: str, shards: Sequence[int], member: UUID, member_epoch: int
+    ) -> list[Claim]:
+        if not self._t.is_up(member, member_epoch):
+            return []
+        free = [
+            claim
+            for shard in sorted(set(shards))
+            if (claim := self._t.claim(group, shard)) is not None
+            and self._t.living(claim.owner, claim.incarnation) is None
+        ]
+        return [self._t.pass_claim(claim, member, member_epoch) for claim in free]
+
+    async def hand_over(self, fences: Sequence[Fence], to: UUID, to_epoch: int) -> list[Claim]:
+        if not self._t.is_up(to, to_epoch):
+            return []
+        held = sorted(
+            {fence for fence in fences if self._t.holds(fence)}, key=lambda f: (f.group, f.shard)
+        )
+        claims = [self._t.shards[fence.group][fence.shard] for fence in held]
+        return [self._t.pass_claim(claim, to, to_epoch) for claim in claims]
+
+
+class MemObjects:
+    """Owned objects as documents, and the routes to their BMCs."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._t = tables
+
+    async def get_object(self, obj: ObjectRef) -> Document | None:
+        found = self._t.rows(obj.kind).get(obj.id)
+        return None if found is None else copied(found)
+
+    async def owned_objects(
+        self, kind: str, member: UUID, member_epoch: int, fields: Sequence[str]
+    ) -> list[tuple[ObjectRef, Fence, Document]]:
+        rows = self._t.rows(kind)
+        self._t.check_fields(kind, fields)
+        found: list[tuple[ObjectRef, Fence, Document]] = []
+        for key, document in sorted(rows.items()):
+            fence = self._fence(document, member, member_epoch)
+            if fence is not None:
+                part = {name: copied(document.get(name)) for name in fields}
+                found.append((ObjectRef(kind, key), fence, part))
+        return found
+
+    async def patch_object(self, fence: Fence, obj: ObjectRef, patch: Mapping[str, Json]) -> None:
+        self._t.rows(obj.kind)
+        self._t.check_fields(obj.kind, patch)
+        self._t.check(fence)
+        document = self._t.document(obj)
+        if (document["grp"], document["shard"]) != (fence.group, fence.shard):
+            raise self._t.lost(fence)
+        self._t.patch(obj, patch)
+
+    async def fence_for(self, obj: ObjectRef, member: UUID, member_epoch: int) -> Fence | None:
+        document = self._t.rows(obj.kind).get(obj.id)
+        return None if document is None else self._fence(document, member, member_epoch)
+
+    def _fence(self, document: Document, member: UUID, member_epoch: int) -> Fence | None:
+        claim = self._t.claim(document["grp"], document["shard"])
+        if claim is None or claim.owner != member or claim.incarnation != member_epoch:
+            return None
+        if self._t.living(member, member_epoch) is None:
+            return None
+        return Fence(claim.group, claim.shard, member, claim.epoch)
+
+    async def grant_route(self, obj: ObjectRef, gateway: UUID, incarnation: UUID) -> RouteGrant:
+        document = self._t.document(obj)
+        route = self._t.routes.get(obj)
+        if route is None or (route.gateway, route.incarnation) != (gateway, incarnation):
+            route = RouteRow(gateway, incarnation, self._t.next_epoch())
+            self._t.routes[obj] = route
+        claim = self._t.claim(document["grp"], document["shard"])
+        floor = max(claim.epoch if claim is not None else 0, document["entered_epoch"])
+        return RouteGrant(term=route.term, floor=floor)
+
+
+class MemStore(MemMembers, MemJobs, MemObjects):
+    """The store in memory.
+
+    ``clock`` is the database's own: seconds since the epoch, read at each
+    statement. ``kinds`` names the kinds of objects with their columns.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        kinds: Mapping[str, Collection[str] | None],
+    ) -> None:
+        tables = Tables(clock, kinds)
+        MemMembers.__init__(self, tables)
+        MemJobs.__init__(self, tables)
+        MemObjects.__init__(self, tables)
+        self.tables = tables
+
+    def add_object(self, kind: str, document: Mapping[str, Json]) -> ObjectRef:
+        """Insert an object (needs ``uuid``, may name ``grp``): placed in the emptiest shard."""
+        self._t.check_fields(kind, document)
+        if "shard" in document:
+            raise InvalidInputError("an object's shard is chosen here, not given")
+        key = document["uuid"]
+        rows = self._t.rows(kind)
+        if key in rows:
+            raise ConflictError(f"{kind} {key} exists already")
+        names = self._t.kinds[kind] or ()
+        row: Document = dict.fromkeys(sorted(names))
+        row |= {name: stored(value) for name, value in document.items()}
+        row["grp"] = row.get("grp") or ""
+        row["shard"] = self._t.place(row["grp"], key)
+        row["entered_epoch"] = self._t.next_epoch()
+        rows[key] = row
+        return ObjectRef(kind, key)
+
+    def remove_object(self, obj: ObjectRef) -> None:
+        """Delete an object and take it out of its shard."""
+        row = self._t.document(obj)
+        del self._t.objects[obj.kind][obj.id]
+        claim = self._t.claim(row["grp"], row["shard"])
+        if claim is not None:
+            self._t.count_object(claim, -1)
+
+    def restart(self) -> None:
+        """The database has come back: committed rows are all there, it began anew."""
+        self._t.life.started_at = self._t.clock()
+
+    def failover(self) -> None:
+        """A synchronous replica was promoted: all rows, another timeline, epochs jump ahead."""
+        self._t.life.timeline += 1
+        self._t.life.started_at = self._t.clock()
+        self._t.skip_epochs(1_000)

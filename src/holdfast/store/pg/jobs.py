@@ -1,0 +1,247 @@
+"""Durable jobs as seen from outside their steps: submitted, signalled, acquired, read."""
+
+# ruff: noqa: S608 - statements are put together from constants and the names in a TableSpec
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from holdfast.errors import ConflictError, NotFoundError
+from holdfast.store.model import (
+    Fence,
+    Job,
+    Json,
+    NewJob,
+    ObjectRef,
+    OwnedJob,
+    StepRecord,
+    Submission,
+)
+from holdfast.store.pg.database import Connection, Database, Row, without_nul
+from holdfast.store.pg.notify import JOBS
+from holdfast.store.pg.rows import job_of, record_of
+from holdfast.store.pg.tables import Kinds, TableSpec, spec_of
+
+ACTIVE = "state in ('queued', 'running', 'waiting')"
+
+# The job a submission made before, or else the one that has the object in hand.
+IN_THE_WAY = f"""
+select * from job where id = $1 or (object_id = $2 and {ACTIVE}) order by (id = $1) desc limit 1
+"""
+
+INSERT_JOB = """
+insert into job (id, kind, object_kind, object_id, grp, shard, args, deadline, requested_by)
+values ($1, $2, $3, $4, $5, $6, $7,
+        clock_timestamp() + $8::double precision * interval '1 second', $9)
+returning *
+"""
+
+# What is ``busy`` runs here already. Rows that others hold are left for the next time;
+# a claim about to pass on is waited for, and its jobs then left to the new owner.
+ACQUIRE = f"""
+with wanted as (
+    select j.id, c.epoch
+      from shard_claim c join job j on j.grp = c.grp and j.shard = c.shard
+     where c.owner = $1 and c.incarnation = $2
+       and exists (select from member m where m.id = $1 and m.epoch = $2 and m.state <> 'gone')
+       and j.{ACTIVE}
+       and (j.state <> 'waiting' or j.wake_at <= clock_timestamp())
+       and j.id <> all($3::uuid[])
+     order by j.created_at, j.id
+     limit $4
+       for share of c
+       for no key update of j skip locked
+)
+update job j
+   set state = 'running', wake_at = null, run_epoch = wanted.epoch,
+       attempts = attempts + (run_epoch is distinct from wanted.epoch)::integer,
+       updated_at = clock_timestamp()
+  from wanted
+ where j.id = wanted.id
+returning j.*, clock_timestamp() as now
+"""
+
+SIGNAL = f"""
+update job
+   set signal_seq = signal_seq + 1, inbox = inbox || jsonb_build_object($2::text, $3::jsonb),
+       state = case state when 'waiting' then 'queued' else state end,
+       updated_at = clock_timestamp()
+ where id = $1 and {ACTIVE}
+"""
+
+# Counted as a signal, so that a step about to sleep notices it, once.
+CANCEL = f"""
+update job
+   set signal_seq = signal_seq + 1, cancel_requested = true,
+       state = case state when 'waiting' then 'queued' else state end,
+       updated_at = clock_timestamp()
+ where id = $1 and {ACTIVE}
+"""
+
+JOB = "select * from job where id = $1"
+ACTIVE_JOB = f"select * from job where object_kind = $1 and object_id = $2 and {ACTIVE}"
+JOBS_NEWEST = "select * from job where {where} order by created_at desc, id desc limit $1"
+JOURNAL = "select * from job_step where job = $1 order by ordinal"
+
+
+class PgJobs:
+    """The outer half of ``store.port.JobStore`` on PostgreSQL (the inner one: ``steps``)."""
+
+    def __init__(self, db: Database, kinds: Kinds) -> None:
+        self._db = db
+        self._kinds = kinds
+
+    async def submit(self, submission: Submission) -> Job:
+        spec = spec_of(self._kinds, submission.job.object.kind)
+        spec.check(submission.expect)
+
+        async def work(conn: Connection) -> Job:
+            return await _submit(conn, spec, submission)
+
+        job = await self._db.run(work)
+        self._db.hint(JOBS)
+        return job
+
+    async def insert_job(self, conn: Connection, new: NewJob, group: str, shard: int) -> Job:
+        """Enqueue a job in a transaction of the caller's, which holds the object's row.
+
+        Raises ``ConflictError`` if the object has an active job. Not in the port;
+        call ``Database.hint("jobs")`` once the transaction is committed.
+        """
+        await _refuse_if_busy(conn, new)
+        return await _insert(conn, new, group, shard)
+
+    async def acquire(
+        self, member: UUID, member_epoch: int, busy: Sequence[UUID], limit: int
+    ) -> list[OwnedJob]:
+        rows = await self._db.fetch(ACQUIRE, member, member_epoch, list(busy), limit)
+        rows.sort(key=lambda row: (row["created_at"], row["id"]))
+        return [
+            OwnedJob(
+                job=job_of(row),
+                fence=Fence(row["grp"], row["shard"], member, row["run_epoch"]),
+                now=row["now"],
+            )
+            for row in rows
+        ]
+
+    async def signal(self, job: UUID, key: str, payload: Json) -> bool:
+        return await self._woken(SIGNAL, job, without_nul(key), payload)
+
+    async def cancel(self, job: UUID) -> bool:
+        return await self._woken(CANCEL, job)
+
+    async def job(self, job: UUID) -> Job | None:
+        row = await self._db.fetchrow(JOB, job)
+        return None if row is None else job_of(row)
+
+    async def active_job(self, obj: ObjectRef) -> Job | None:
+        row = await self._db.fetchrow(ACTIVE_JOB, obj.kind, obj.id)
+        return None if row is None else job_of(row)
+
+    async def jobs(
+        self, *, obj: ObjectRef | None = None, active: bool = False, limit: int = 100
+    ) -> list[Job]:
+        # Whole statements rather than "or $2 is null": each then has an index to follow.
+        where = ["true"]
+        args: list[object] = [limit]
+        if obj is not None:
+            where.append("object_kind = $2 and object_id = $3")
+            args += [obj.kind, obj.id]
+        if active:
+            where.append(ACTIVE)
+        statement = JOBS_NEWEST.format(where=" and ".join(where))
+        return [job_of(row) for row in await self._db.fetch(statement, *args)]
+
+    async def journal(self, job: UUID) -> list[StepRecord]:
+        return [record_of(row) for row in await self._db.fetch(JOURNAL, job)]
+
+    async def _woken(self, statement: str, job: UUID, *args: object) -> bool:
+        woken = await self._db.execute(statement, job, *args) > 0
+        if woken:
+            self._db.hint(JOBS)
+        return woken
+
+
+async def _submit(conn: Connection, spec: TableSpec, submission: Submission) -> Job:
+    new = submission.job
+    fields = ", ".join(sorted({"grp", "shard", *submission.expect}))
+    # Held to the end: two submissions for one object come one after the other.
+    row = await conn.fetchrow(
+        f"select {fields} from {spec.table} where {spec.key} = $1 for no key update",
+        new.object.id,
+    )
+    found = await conn.fetchrow(IN_THE_WAY, new.id, new.object.id)
+    if found is not None and found["id"] == new.id:
+        return _repeated(new, job_of(found))
+    if row is None:
+        raise NotFoundError(f"{new.object.kind} {new.object.id} does not exist", id=new.object.id)
+    check_expectations(submission.expect, row)
+    if found is not None:
+        raise busy(job_of(found))
+    if submission.patch:
+        names = sorted(submission.patch)
+        await conn.execute(
+            f"update {spec.table} set {spec.assignments(names, 2)} where {spec.key} = $1",
+            new.object.id,
+            *(without_nul(submission.patch[name]) for name in names),
+        )
+    return await _insert(conn, new, row["grp"], row["shard"])
+
+
+async def _insert(conn: Connection, new: NewJob, group: str, shard: int) -> Job:
+    row = await conn.fetchrow(
+        INSERT_JOB,
+        new.id,
+        new.kind,
+        new.object.kind,
+        new.object.id,
+        group,
+        shard,
+        new.args,
+        new.deadline_s,
+        new.requested_by,
+    )
+    assert row is not None  # noqa: S101 - an insert returns its row
+    return job_of(row)
+
+
+async def _refuse_if_busy(conn: Connection, new: NewJob) -> None:
+    found = await conn.fetchrow(IN_THE_WAY, new.id, new.object.id)
+    if found is not None:
+        raise busy(job_of(found))
+
+
+def _repeated(new: NewJob, made: Job) -> Job:
+    if (made.kind, made.object) != (new.kind, new.object):
+        raise ConflictError(
+            f"the id {new.id} is that of another job ({made.kind}); choose a new one",
+            kind="job_id",
+            job=made.id,
+        )
+    return made
+
+
+def check_expectations(expect: Mapping[str, tuple[Json, ...]], row: Row) -> None:
+    """``ConflictError`` with kind "state" unless each field has one of its allowed values."""
+    for field, allowed in expect.items():
+        if row[field] not in allowed:
+            choices = ", ".join(repr(value) for value in allowed)
+            raise ConflictError(
+                f"{field} is {row[field]!r}; this needs it to be {choices}",
+                kind="state",
+                field=field,
+                actual=row[field],
+                allowed=allowed,
+            )
+
+
+def busy(job: Job) -> ConflictError:
+    """What to raise when another job has the object in hand."""
+    return ConflictError(
+        f"{job.object.kind} {job.object.id} is busy with {job.kind}; "
+        "wait for it to end, or cancel it",
+        kind="busy",
+        job=job.id,
+        job_kind=job.kind,
+    )

@@ -1,0 +1,153 @@
+"""Members and their leases. Liveness is judged here, by the database's clock, and nowhere else."""
+
+# ruff: noqa: S608 - statements are put together from constants and the names in a TableSpec
+from __future__ import annotations
+
+from uuid import UUID
+
+from holdfast.errors import ConflictError
+from holdfast.store.model import Member, MemberSpec, MemberState, Renewal
+from holdfast.store.pg.database import Database
+from holdfast.store.pg.notify import MEMBERS
+from holdfast.store.pg.rows import member_of
+
+# The epoch is drawn once the row is locked, so that a later incarnation has a higher one.
+REGISTER = """
+insert into member (id, role, slot, host, zone, grp, version, address,
+                    epoch, state, lease_s, lease_until)
+values ($1, $2, $3, $4, $5, $6, $7, $8,
+        nextval('epoch_seq'), 'up', $9, clock_timestamp() + $9 * interval '1 second')
+on conflict (id) do update set
+    role = excluded.role, slot = excluded.slot, host = excluded.host, zone = excluded.zone,
+    grp = excluded.grp, version = excluded.version, address = excluded.address,
+    epoch = nextval('epoch_seq'), state = 'up', drain_requested = false,
+    lease_s = excluded.lease_s,
+    lease_until = clock_timestamp() + excluded.lease_s * interval '1 second',
+    registered_at = clock_timestamp(), gone_reason = null
+ where member.state = 'gone'
+returning *
+"""
+
+# An expired lease may still be renewed; only one that was marked over may not.
+RENEW = """
+update member
+   set lease_until = clock_timestamp() + $3 * interval '1 second', lease_s = $3
+ where id = $1 and epoch = $2 and state <> 'gone'
+returning state, drain_requested
+"""
+
+# The database's present life: when it started, and on which timeline it writes
+# (the first eight digits of a WAL file's name). A fail-over changes the timeline,
+# a restart the start time.
+LIFE = """
+life as (
+    select pg_postmaster_start_time() as started_at,
+           left(pg_walfile_name(pg_current_wal_lsn()), 8) as timeline
+)"""
+
+# Writes (and locks) nothing unless there is something to notice.
+NOTICE_LIFE = f"""
+with {LIFE}
+insert into database_life as d (only_row, started_at, timeline, noticed_at)
+select true, started_at, timeline, clock_timestamp() from life
+ where not exists (select from database_life known
+                    where known.started_at = life.started_at and known.timeline = life.timeline)
+on conflict (only_row) do update
+   set started_at = excluded.started_at, timeline = excluded.timeline,
+       noticed_at = clock_timestamp()
+ where (d.started_at, d.timeline) is distinct from (excluded.started_at, excluded.timeline)
+"""
+
+# ``skip locked``: whoever is just being renewed, or used as a fence, is not dead.
+REAP = f"""
+with {LIFE}, over as (
+    select m.id
+      from member m, database_life d, life
+     where m.state <> 'gone' and m.lease_until < clock_timestamp()
+       and d.started_at = life.started_at and d.timeline = life.timeline
+       and d.noticed_at + m.lease_s * interval '1 second' < clock_timestamp()
+     order by m.id
+       for update of m skip locked
+)
+update member m set state = 'gone', gone_reason = 'lease expired'
+  from over where m.id = over.id
+returning m.*
+"""
+
+END_LEASE = """
+update member set state = 'gone', gone_reason = $3
+ where id = $1 and epoch = $2 and state <> 'gone'
+"""
+
+REQUEST_DRAIN = "update member set drain_requested = true where id = $1 and state <> 'gone'"
+
+MARK_DRAINING = """
+update member set state = 'draining' where id = $1 and epoch = $2 and state <> 'gone'
+"""
+
+MEMBERS_BY_SLOT = """
+select * from member
+ where ($1::text is null or role = $1) and ($2 or state <> 'gone')
+ order by slot, id
+"""
+
+
+class PgMembers:
+    """``store.port.MemberStore`` on PostgreSQL."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def register(self, spec: MemberSpec, lease_s: float) -> Member:
+        row = await self._db.fetchrow(
+            REGISTER,
+            spec.id,
+            spec.role,
+            spec.slot,
+            spec.host,
+            spec.zone,
+            spec.group,
+            spec.version,
+            spec.address,
+            lease_s,
+        )
+        if row is None:
+            raise ConflictError(
+                f"member {spec.id} ({spec.slot}) is still registered by an earlier process; "
+                "it can register again once that lease is over",
+                kind="registered",
+                member=spec.id,
+            )
+        self._db.hint(MEMBERS)
+        return member_of(row)
+
+    async def renew(self, member: UUID, epoch: int, lease_s: float) -> Renewal | None:
+        row = await self._db.fetchrow(RENEW, member, epoch, lease_s)
+        if row is None:
+            return None
+        return Renewal(state=MemberState(row["state"]), drain_requested=row["drain_requested"])
+
+    async def reap(self) -> list[Member]:
+        await self._db.execute(NOTICE_LIFE)
+        rows = await self._db.fetch(REAP)
+        if rows:
+            self._db.hint(MEMBERS)
+        return [member_of(row) for row in rows]
+
+    async def end_lease(self, member: UUID, epoch: int, reason: str) -> bool:
+        return await self._changed(END_LEASE, member, epoch, reason)
+
+    async def request_drain(self, member: UUID) -> bool:
+        return await self._changed(REQUEST_DRAIN, member)
+
+    async def mark_draining(self, member: UUID, epoch: int) -> bool:
+        return await self._changed(MARK_DRAINING, member, epoch)
+
+    async def members(self, role: str | None = None, *, gone: bool = False) -> list[Member]:
+        return [member_of(row) for row in await self._db.fetch(MEMBERS_BY_SLOT, role, gone)]
+
+    async def _changed(self, statement: str, *args: object) -> bool:
+        changed = await self._db.execute(statement, *args) > 0
+        if changed:
+            self._db.hint(MEMBERS)
+        return changed

@@ -1,0 +1,97 @@
+"""Rows of the core's tables as the values of ``store.model``."""
+
+from __future__ import annotations
+
+from holdfast.store.model import (
+    Claim,
+    Job,
+    JobError,
+    JobState,
+    Member,
+    MemberState,
+    ObjectRef,
+    StepRecord,
+)
+from holdfast.store.pg.database import Row
+
+
+def member_of(row: Row) -> Member:
+    """A row of ``member``."""
+    return Member(
+        id=row["id"],
+        role=row["role"],
+        slot=row["slot"],
+        host=row["host"],
+        zone=row["zone"],
+        group=row["grp"],
+        version=row["version"],
+        address=row["address"],
+        epoch=row["epoch"],
+        state=MemberState(row["state"]),
+        drain_requested=row["drain_requested"],
+        lease_until=row["lease_until"],
+        registered_at=row["registered_at"],
+        gone_reason=row["gone_reason"],
+    )
+
+
+def claim_of(row: Row) -> Claim:
+    """A row of ``shard_claim``."""
+    return Claim(
+        group=row["grp"],
+        shard=row["shard"],
+        owner=row["owner"],
+        incarnation=row["incarnation"],
+        epoch=row["epoch"],
+        objects=row["objects"],
+        since=row["since"],
+        previous=row["previous"],
+    )
+
+
+def job_of(row: Row) -> Job:
+    """A row of ``job``."""
+    error = row["error"]
+    return Job(
+        id=row["id"],
+        kind=row["kind"],
+        object=ObjectRef(row["object_kind"], row["object_id"]),
+        group=row["grp"],
+        shard=row["shard"],
+        args=row["args"],
+        state=JobState(row["state"]),
+        step=row["step"],
+        attempt=row["attempt"],
+        step_open=row["step_open"],
+        memo=row["memo"],
+        inbox=row["inbox"],
+        signal_seq=row["signal_seq"],
+        wake_at=row["wake_at"],
+        deadline=row["deadline"],
+        cancel_requested=row["cancel_requested"],
+        run_epoch=row["run_epoch"],
+        progress_done=row["progress_done"],
+        progress_total=row["progress_total"],
+        progress_message=row["progress_message"],
+        result=row["result"],
+        error=None if error is None else JobError(code=error["code"], message=error["message"]),
+        requested_by=row["requested_by"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        finished_at=row["finished_at"],
+        attempts=row["attempts"],
+    )
+
+
+def record_of(row: Row) -> StepRecord:
+    """A row of ``job_step``."""
+    return StepRecord(
+        job=row["job"],
+        ordinal=row["ordinal"],
+        step=row["step"],
+        attempt=row["attempt"],
+        member=row["member"],
+        epoch=row["epoch"],
+        output=row["output"],
+        finished_at=row["finished_at"],
+    )

@@ -1,0 +1,237 @@
+"""What the core asks of a store. Every method is one transaction, judged by the store's clock.
+
+Two stores implement this and pass one conformance suite
+(``tests/store/test_conformance.py``): ``store.pg.PgStore`` and ``sim.memstore.MemStore``.
+
+Errors, for every method: ``StoreUnavailableError`` when no answer came; whether
+the transaction took effect is then *unknown*, and the caller re-reads instead
+of repeating blindly. Methods that take a ``Fence`` raise ``FenceLostError`` when
+the claim has passed on, or its owner was marked over, and then have written nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from holdfast.store.model import (
+    Claim,
+    Fence,
+    Job,
+    Json,
+    Member,
+    MemberSpec,
+    ObjectRef,
+    OwnedJob,
+    Renewal,
+    RouteGrant,
+    StepEnd,
+    StepRecord,
+    StepSleep,
+    Submission,
+)
+
+
+class MemberStore(Protocol):
+    """Members and their leases (architecture: "Members and leases")."""
+
+    async def register(self, spec: MemberSpec, lease_s: float) -> Member:
+        """Register a new incarnation with a fresh epoch.
+
+        Raises ``ConflictError`` while an earlier incarnation of ``spec.id`` is not gone.
+        """
+        ...
+
+    async def renew(self, member: UUID, epoch: int, lease_s: float) -> Renewal | None:
+        """Extend the lease, even an expired one; ``None`` once it is marked over."""
+        ...
+
+    async def reap(self) -> list[Member]:
+        """Mark gone whoever's lease has run out, and return them.
+
+        Marks nobody until a full lease has passed since the database came back
+        (a new start time or timeline, noticed by whoever calls this first).
+        """
+        ...
+
+    async def end_lease(self, member: UUID, epoch: int, reason: str) -> bool:
+        """End one incarnation's lease now (an obituary, or a member that leaves)."""
+        ...
+
+    async def request_drain(self, member: UUID) -> bool:
+        """Ask a member to drain; it learns of it with its next renewal."""
+        ...
+
+    async def mark_draining(self, member: UUID, epoch: int) -> bool:
+        """The member itself says that it drains."""
+        ...
+
+    async def members(self, role: str | None = None, *, gone: bool = False) -> list[Member]:
+        """Members by slot; those that are gone only on request."""
+        ...
+
+
+class ClaimStore(Protocol):
+    """Shards and who owns them (architecture: "Claims")."""
+
+    async def ensure_shards(self, group: str, count: int) -> int:
+        """Create the group's shards if it has none; returns how many it has (which wins)."""
+        ...
+
+    async def groups(self) -> list[str]:
+        """All conductor groups that have shards."""
+        ...
+
+    async def claims(self, group: str) -> list[Claim]:
+        """Every claim of the group, by shard."""
+        ...
+
+    async def take(
+        self, group: str, shards: Sequence[int], member: UUID, member_epoch: int
+    ) -> list[Claim]:
+        """Take those of ``shards`` that are free, each with a fresh epoch.
+
+        Free: no owner, or the owner's incarnation is gone. Nothing is taken by a
+        member that is itself not ``up``.
+        """
+        ...
+
+    async def hand_over(self, fences: Sequence[Fence], to: UUID, to_epoch: int) -> list[Claim]:
+        """Pass living claims on, with fresh epochs. Skips what is no longer the caller's.
+
+        Nothing passes to a member that is not ``up`` at ``to_epoch``.
+        """
+        ...
+
+
+class JobStore(Protocol):
+    """Durable jobs bound to owned objects (architecture: "Jobs")."""
+
+    async def submit(self, submission: Submission) -> Job:
+        """Write an intent and its job, or raise ``ConflictError`` / ``NotFoundError``.
+
+        Repeating a submission with the same job id returns the job it made. The
+        conflict's ``details["kind"]`` is ``state`` (with ``field``, ``actual``,
+        ``allowed``), else ``busy`` (with ``job`` and ``job_kind``, the active one), or
+        ``job_id`` if that id is another job's.
+        """
+        ...
+
+    async def acquire(
+        self, member: UUID, member_epoch: int, busy: Sequence[UUID], limit: int
+    ) -> list[OwnedJob]:
+        """Jobs in the member's shards that want running now, marked ``running``.
+
+        Wanted: queued; waiting and past ``wake_at``; running under an older claim;
+        and running under this one (an answer that was lost). Never one of ``busy``:
+        those run here already. Oldest first. ``attempts`` counts the claims under
+        which the job was run.
+        """
+        ...
+
+    async def begin_step(self, fence: Fence, job: UUID, step: str) -> Job:
+        """Record that a step is begun (``attempt`` + 1, ``step_open``).
+
+        ``ConflictError`` unless the job is queued or running, and at that step: a
+        request long under way must not lead it back.
+        """
+        ...
+
+    async def end_step(self, fence: Fence, job: UUID, end: StepEnd) -> Job:
+        """Journal a completed step, patch the object, move on; all or nothing.
+
+        Only the attempt in hand can end: begun under this fence, neither ended nor
+        asleep; else ``ConflictError``. But to repeat the end of the attempt that was
+        journalled last changes nothing and returns the job, so a lost answer may be
+        asked for again.
+        """
+        ...
+
+    async def sleep_step(self, fence: Fence, job: UUID, sleep: StepSleep) -> Job:
+        """Put a step to sleep, or leave it queued if a signal came meanwhile.
+
+        ``signal_seq > seen_seq`` is the only thing that keeps it awake. It sleeps no
+        longer than to the deadline, unless that has passed already (its clean-up may
+        sleep, too). Who may call it, and repeat it: as ``end_step``.
+        """
+        ...
+
+    async def progress(self, fence: Fence, job: UUID, done: int, total: int, message: str) -> None:
+        """Show progress. Nothing depends on it."""
+        ...
+
+    async def signal(self, job: UUID, key: str, payload: Json) -> bool:
+        """Leave a payload in the job's inbox and wake it; False if it has ended.
+
+        A waiting job becomes queued.
+        """
+        ...
+
+    async def cancel(self, job: UUID) -> bool:
+        """Ask for cancellation, which is a signal too (``signal_seq`` rises); False if ended.
+
+        Once, and so clean-up steps of a cancelled job can sleep.
+        """
+        ...
+
+    async def job(self, job: UUID) -> Job | None:
+        """One job."""
+        ...
+
+    async def active_job(self, obj: ObjectRef) -> Job | None:
+        """The object's job that has not ended, if any (there is at most one)."""
+        ...
+
+    async def jobs(
+        self, *, obj: ObjectRef | None = None, active: bool = False, limit: int = 100
+    ) -> list[Job]:
+        """Jobs, newest first."""
+        ...
+
+    async def journal(self, job: UUID) -> list[StepRecord]:
+        """The job's completed steps in order."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """Owned objects, seen as documents, and the routes to their BMCs."""
+
+    async def get_object(self, obj: ObjectRef) -> dict[str, Json] | None:
+        """All fields of an object, or None."""
+        ...
+
+    async def owned_objects(
+        self, kind: str, member: UUID, member_epoch: int, fields: Sequence[str]
+    ) -> list[tuple[ObjectRef, Fence, dict[str, Json]]]:
+        """Every object in a living member's shards with the asked fields (a level-triggered read)."""
+        ...
+
+    async def patch_object(self, fence: Fence, obj: ObjectRef, patch: Mapping[str, Json]) -> None:
+        """Write an object's fields as its owner, outside a job."""
+        ...
+
+    async def fence_for(self, obj: ObjectRef, member: UUID, member_epoch: int) -> Fence | None:
+        """The fence under which the member owns the object now, if it does."""
+        ...
+
+    async def grant_route(self, obj: ObjectRef, gateway: UUID, incarnation: UUID) -> RouteGrant:
+        """The BMC's route term for this gateway incarnation, with the token floor.
+
+        A new incarnation draws a new term. The floor is read in the same
+        transaction: the current claim's epoch, or the epoch drawn when the
+        object entered its shard if that is higher.
+        """
+        ...
+
+
+class Store(MemberStore, ClaimStore, JobStore, ObjectStore, Protocol):
+    """All of it: what the core runs on."""
+
+
+class Waker(Protocol):
+    """Hints that something changed. Losing every hint delays work and loses none."""
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return at a hint or after ``timeout_s``, whichever is first."""
+        ...

@@ -1,0 +1,147 @@
+"""The assembly: APIs, authentication, errors and probes become one ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from prometheus_client import CollectorRegistry
+
+from holdfast.errors import ConfigError
+from holdfast.identity import api as identity_api
+from holdfast.identity.catalog import Catalog, Service
+from holdfast.identity.policy import PolicyRegistry
+from holdfast.identity.service import Identity
+from holdfast.store.port import Store
+from holdfast.web import cluster, errors, probes
+from holdfast.web.apis import Api
+from holdfast.web.auth import Authentication, check_policies, provide_caller
+from holdfast.web.front import Front
+from holdfast.web.metrics import RequestMetrics
+from holdfast.web.probes import Health
+from holdfast.web.settings import WebSettings
+
+IDENTITY = Service(type="identity", name="keystone", path="/identity")
+
+
+def _always() -> bool:
+    return True
+
+
+async def _no_node(_ident: str) -> UUID | None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppParts:
+    """What an application is assembled from.
+
+    ``apis``: the products' (identity and cluster are added here). ``ports``: local TCP
+    port -> name of the API at its root. ``registered``: whether this process is a member
+    whose lease can be trusted. ``find_node``: node name or UUID -> UUID.
+    """
+
+    identity: Identity
+    store: Store
+    apis: tuple[Api, ...] = ()
+    settings: WebSettings = field(default_factory=WebSettings)
+    public_url: str = ""
+    ports: Mapping[int, str] = field(default_factory=dict[int, str])
+    registered: Callable[[], bool] = _always
+    find_node: cluster.FindNode = _no_node
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+
+@dataclass(frozen=True)
+class Application:
+    """An assembled application: what the server calls, its routes, and its health."""
+
+    asgi: Front
+    litestar: Litestar
+    health: Health
+
+
+def create_app(parts: AppParts) -> Application:
+    """Assemble. Raises ``ConfigError`` for a route without a policy or an impossible mount."""
+    apis = (_identity_api(parts), *parts.apis, cluster.api(parts.store, parts.find_node))
+    _check_mounts(apis, parts.ports)
+    policies = PolicyRegistry((probes.METRICS,), *(api.policies for api in apis))
+    health = Health(
+        parts.store,
+        registered=parts.registered,
+        ready_check_s=parts.settings.ready_check_s,
+    )
+    app = _litestar(parts, apis, policies, health)
+    check_policies(app, policies)
+    front = Front(
+        app,
+        apis,
+        health=health,
+        metrics=RequestMetrics(parts.registry),
+        ports=parts.ports,
+        public_url=parts.public_url,
+        access_log=parts.settings.access_log,
+    )
+    return Application(front, app, health)
+
+
+def _litestar(
+    parts: AppParts, apis: tuple[Api, ...], policies: PolicyRegistry, health: Health
+) -> Litestar:
+    @asynccontextmanager
+    async def purging(_app: Litestar) -> AsyncGenerator[None]:
+        task = asyncio.create_task(parts.identity.purge_forever(), name="token purge")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    probe_handlers: list[Any] = list(
+        probes.handlers(health, parts.registry, metrics_public=parts.settings.metrics_public)
+    )
+    return Litestar(
+        route_handlers=[
+            *(Router(path=api.prefix, route_handlers=[api.router]) for api in apis),
+            *probe_handlers,
+        ],
+        middleware=[Authentication(parts.identity, policies)],
+        dependencies={"caller": Provide(provide_caller, sync_to_thread=False)},
+        exception_handlers={Exception: errors.answer},
+        request_max_body_size=parts.settings.body_bytes_max,
+        lifespan=[purging],
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _identity_api(parts: AppParts) -> Api:
+    services = [IDENTITY, *(api.service for api in parts.apis if api.service is not None)]
+    catalog = Catalog(services, parts.identity.settings.region)
+    return Api(
+        name="identity",
+        prefix=IDENTITY.path,
+        router=identity_api.router(parts.identity, catalog),
+        policies=identity_api.POLICIES,
+        error_body=identity_api.error_body,
+        service=IDENTITY,
+    )
+
+
+def _check_mounts(apis: tuple[Api, ...], ports: Mapping[int, str]) -> None:
+    prefixes = [api.prefix for api in apis]
+    for prefix in prefixes:
+        if prefixes.count(prefix) > 1 or prefix.count("/") != 1 or len(prefix) < 2:
+            raise ConfigError(f"the API prefix {prefix!r} is taken, or not of the form /name")
+    names = [api.name for api in apis]
+    for port, name in ports.items():
+        if name not in names:
+            raise ConfigError(f"port {port}: there is no API {name!r}; there are: {names}")

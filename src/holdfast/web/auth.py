@@ -1,0 +1,107 @@
+"""Every route asks for a token and a policy; what declares neither does not start.
+
+The middleware runs after routing and before anything of the body is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from litestar import Litestar, Request
+from litestar.enums import ScopeType
+from litestar.exceptions import ClientException
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import ASGIMiddleware
+from litestar.routes import HTTPRoute
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from holdfast.errors import ConfigError, ForbiddenError, NotAuthenticatedError
+from holdfast.identity.policy import PUBLIC, Caller, PolicyRegistry
+from holdfast.identity.service import Identity
+from holdfast.web.context import api_of
+
+_METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+class UnsupportedMediaTypeError(ClientException):
+    """The body is of a type this API does not read."""
+
+    status_code = 415
+
+
+class Authentication(ASGIMiddleware):
+    """Finds the caller of each request and lets it through by the route's policy."""
+
+    scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET, ScopeType.ASGI)
+
+    def __init__(self, identity: Identity, policies: PolicyRegistry) -> None:
+        self._identity = identity
+        self._policies = policies
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        policy = self._policies.get(scope["route_handler"].opt.get("policy"))
+        if policy is None:  # check_policies leaves none such; if one appears it is not open
+            raise ForbiddenError("this route has no policy and is closed: report it as a bug")
+        if not policy.public:
+            caller = await self._caller(scope)
+            policy.check(caller)
+            scope["user"] = caller
+        _check_media_type(scope)
+        await next_app(scope, receive, send)
+
+    async def _caller(self, scope: Scope) -> Caller:
+        for name, value in scope["headers"]:
+            if name == b"x-auth-token":
+                return await self._identity.caller(value.decode("latin-1"))
+        raise NotAuthenticatedError(
+            "The request you have made requires authentication: send a token in X-Auth-Token."
+        )
+
+
+def _check_media_type(scope: Scope) -> None:
+    """Refuse a body that says it is something else than JSON (or what the API allows)."""
+    if scope["type"] != ScopeType.HTTP or scope["method"] not in _METHODS_WITH_BODY:
+        return
+    headers = dict(scope["headers"])
+    if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
+        return
+    said = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    if not said or said == "application/json" or said.endswith("+json"):
+        return
+    api = api_of(scope)
+    if api is not None and said in api.media_types:
+        return
+    raise UnsupportedMediaTypeError(
+        f"a body of type {said} is not read here: send application/json"
+    )
+
+
+def provide_caller(request: Request[Any, Any, Any]) -> Caller:
+    """The dependency ``caller`` of handlers whose route is not public."""
+    return request.user
+
+
+def check_policies(app: Litestar, policies: PolicyRegistry) -> None:
+    """Refuse to start with a route nobody decided about. Raises ``ConfigError`` naming all."""
+    faults: list[str] = []
+    for path, handler in _handlers(app):
+        name = handler.opt.get("policy")
+        if policies.get(name) is None:
+            what = "no policy" if name is None else f"the unknown policy {name!r}"
+            faults.append(f"{path} ({handler.handler_name}) has {what}")
+    if faults:
+        listed = "; ".join(sorted(faults))
+        raise ConfigError(f"every route needs a policy (security.md, API): {listed}")
+
+
+def _handlers(app: Litestar) -> Iterator[tuple[str, BaseRouteHandler]]:
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute):
+            yield route.path, route.route_handler
+            continue
+        for handler in route.route_handlers:
+            if handler.handler_name == "options_handler" and "policy" not in handler.opt:
+                # Litestar's own answer to OPTIONS: the allowed methods, nothing else.
+                handler.opt["policy"] = PUBLIC.name
+            yield route.path, handler

@@ -1,0 +1,219 @@
+"""Our own API, /cluster/v1: members, ring, claims and jobs, and the verbs on them.
+
+All of it is the operators': readers of the system (or of the admin project) see, its
+administrators act. The documents are those of ``core.status``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from litestar import Router, get, post
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, FromQuery, SkipValidation
+
+from holdfast.core.status import (
+    explain,
+    job_document,
+    member_document,
+    ring_document,
+    status_document,
+)
+from holdfast.errors import ConflictError, InvalidInputError, NotFoundError
+from holdfast.identity.policy import Policy, Role
+from holdfast.store.model import Claim, Job, Member, ObjectRef, StepRecord
+from holdfast.store.port import Store
+from holdfast.web.apis import Api
+
+POLICIES = (
+    Policy("cluster:read", Role.READER, everywhere=True),
+    Policy("cluster:drain", Role.ADMIN, everywhere=True),
+    Policy("cluster:cancel", Role.ADMIN, everywhere=True),
+)
+FindNode = Callable[[str], Awaitable[UUID | None]]
+"""A node's name or UUID -> its UUID, or None."""
+
+TheStore: TypeAlias = NamedDependency[SkipValidation[Store]]
+TheFinder: TypeAlias = NamedDependency[SkipValidation[FindNode]]
+
+Document = dict[str, Any]
+_READ = {"policy": "cluster:read"}
+_JOBS_MAX = 1_000
+
+
+@get("/v1", opt=_READ)
+async def index() -> Document:
+    """What there is."""
+    return {"resources": ["status", "members", "ring", "claims", "jobs", "why/{node}"]}
+
+
+@get("/v1/status", opt=_READ)
+async def show_status(store: TheStore) -> Document:
+    """Everything at once, with what is wrong (I7, P17)."""
+    return await status_document(store)
+
+
+@get("/v1/members", opt=_READ)
+async def list_members(
+    store: TheStore, role: FromQuery[str | None] = None, gone: FromQuery[bool] = False
+) -> Document:
+    """Members by slot; ``gone=true`` shows past ones too."""
+    return {"members": [member_document(m) for m in await store.members(role, gone=gone)]}
+
+
+@post("/v1/members/{member_id:uuid}/drain", opt={"policy": "cluster:drain"}, status_code=202)
+async def drain_member(store: TheStore, member_id: FromPath[UUID]) -> Document:
+    """Ask a member to drain: it hands over step by step and leaves."""
+    if not await store.request_drain(member_id):
+        known = {m.id: m for m in await store.members(gone=True)}
+        raise _cannot_drain(known.get(member_id), member_id)
+    return await _member(store, member_id)
+
+
+def _cannot_drain(member: Member | None, member_id: UUID) -> Exception:
+    if member is None:
+        return NotFoundError(f"there is no member {member_id}")
+    return ConflictError(f"{member.slot} is {member.state.value}: only a living member can drain")
+
+
+async def _member(store: Store, member_id: UUID) -> Document:
+    for member in await store.members(gone=True):
+        if member.id == member_id:
+            return {"member": member_document(member)}
+    raise NotFoundError(f"there is no member {member_id}")
+
+
+@get("/v1/members/{member_id:uuid}", opt=_READ)
+async def show_member(store: TheStore, member_id: FromPath[UUID]) -> Document:
+    """One member, living or gone."""
+    return await _member(store, member_id)
+
+
+@get("/v1/ring", opt=_READ)
+async def show_ring(store: TheStore, group: FromQuery[str | None] = None) -> Document:
+    """Each group's ring, or one group's: shares held and wished, and how even they are (I5)."""
+    groups = await _groups(store, group)
+    return {"rings": [await ring_document(store, name) for name in groups]}
+
+
+@get("/v1/claims", opt=_READ)
+async def list_claims(store: TheStore, group: FromQuery[str] = "") -> Document:
+    """Every shard of a group with its owner."""
+    await _groups(store, group)
+    return {"group": group, "claims": [_claim_document(c) for c in await store.claims(group)]}
+
+
+async def _groups(store: Store, group: str | None) -> list[str]:
+    groups = await store.groups()
+    if group is None:
+        return groups
+    if group not in groups:
+        raise NotFoundError(f"there is no conductor group {group!r}; there are: {groups}")
+    return [group]
+
+
+def _claim_document(claim: Claim) -> Document:
+    return {
+        "shard": claim.shard,
+        "owner": None if claim.owner is None else str(claim.owner),
+        "incarnation": claim.incarnation,
+        "epoch": claim.epoch,
+        "objects": claim.objects,
+        "since": claim.since,
+        "previous": None if claim.previous is None else str(claim.previous),
+    }
+
+
+@get("/v1/jobs", opt=_READ)
+async def list_jobs(
+    store: TheStore,
+    find_node: TheFinder,
+    node: FromQuery[str | None] = None,
+    active: FromQuery[bool] = False,
+    limit: FromQuery[int] = 100,
+) -> Document:
+    """Jobs, newest first; of one node, or only those that have not ended."""
+    if not 1 <= limit <= _JOBS_MAX:
+        raise InvalidInputError(f"limit: 1 to {_JOBS_MAX}")
+    obj = None if node is None else await _node(find_node, node)
+    found = await store.jobs(obj=obj, active=active, limit=limit)
+    return {"jobs": [job_document(job) for job in found]}
+
+
+@get("/v1/jobs/{job_id:uuid}", opt=_READ)
+async def show_job(store: TheStore, job_id: FromPath[UUID]) -> Document:
+    """One job with its journal."""
+    job = await _job(store, job_id)
+    steps = [_step_document(step) for step in await store.journal(job_id)]
+    return {"job": {**job_document(job), "journal": steps}}
+
+
+@post("/v1/jobs/{job_id:uuid}/cancel", opt={"policy": "cluster:cancel"}, status_code=202)
+async def cancel_job(store: TheStore, job_id: FromPath[UUID]) -> Document:
+    """Ask for cancellation; the job ends once its handler has stopped."""
+    if not await store.cancel(job_id):
+        job = await _job(store, job_id)
+        raise ConflictError(f"the job has ended ({job.state.value}): nothing to cancel")
+    return {"job": job_document(await _job(store, job_id))}
+
+
+async def _job(store: Store, job_id: UUID) -> Job:
+    job = await store.job(job_id)
+    if job is None:
+        raise NotFoundError(f"there is no job {job_id}")
+    return job
+
+
+def _step_document(step: StepRecord) -> Document:
+    return {
+        "ordinal": step.ordinal,
+        "step": step.step,
+        "attempt": step.attempt,
+        "member": str(step.member),
+        "epoch": step.epoch,
+        "output": step.output,
+        "finished_at": step.finished_at,
+    }
+
+
+@get("/v1/why/{node:str}", opt=_READ)
+async def why(store: TheStore, find_node: TheFinder, node: FromPath[str]) -> Document:
+    """Why a node is where it is: owner, claim, wish, job, in sentences."""
+    document = await explain(store, await _node(find_node, node))
+    if document is None:
+        raise NotFoundError(f"there is no node {node}")
+    return document
+
+
+async def _node(find_node: FindNode, node: str) -> ObjectRef:
+    node_id = await find_node(node)
+    if node_id is None:
+        raise NotFoundError(f"there is no node {node}")
+    return ObjectRef("node", node_id)
+
+
+def api(store: Store, find_node: FindNode) -> Api:
+    """The cluster API over a store."""
+    router = Router(
+        path="/",
+        route_handlers=[
+            index,
+            show_status,
+            list_members,
+            show_member,
+            drain_member,
+            show_ring,
+            list_claims,
+            list_jobs,
+            show_job,
+            cancel_job,
+            why,
+        ],
+        dependencies={
+            "store": Provide(lambda: store, sync_to_thread=False),
+            "find_node": Provide(lambda: find_node, sync_to_thread=False),
+        },
+    )
+    return Api(name="cluster", prefix="/cluster", router=router, policies=POLICIES)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+
+from holdfast.baremetal.drivers import (
+    INTERFACES,
+    REDFISH,
+    driver_named,
+    info_fault,
+    is_secret,
+)
+from holdfast.baremetal.errors import NotSupportedError
+from holdfast.errors import InvalidInputError
+
+
+def test_an_unknown_driver_is_refused_with_the_known_ones():
+    with pytest.raises(InvalidInputError, match="There is no driver 'toaster'; use one of: redfish"):
+        driver_named("toaster")
+
+
+def test_a_driver_of_the_reference_that_is_not_here_yet_is_refused_by_name():
+    with pytest.raises(NotSupportedError, match="'ipmi' is not supported yet; use one of: redfish"):
+        driver_named("ipmi")
+
+
+def test_missing_driver_info_names_the_keys():
+    assert info_fault(REDFISH, {}) == "missing in driver_info: redfish_address"
+    assert info_fault(REDFISH, {"redfish_address": ""}) is not None
+
+
+@pytest.mark.parametrize("address", ["ftp://bmc", "http://", "https://me:pw@bmc", 7, "http://[::"])
+def test_an_address_that_is_none_is_refused(address: object):
+    assert "redfish_address" in (info_fault(REDFISH, {"redfish_address": address}) or "")
+
+
+@pytest.mark.parametrize("address", ["http://bmc:8000", "https://10.0.0.1", "bmc.example.org"])
+def test_an_address_is_a_url_whose_scheme_may_be_missing(address: str):
+    assert info_fault(REDFISH, {"redfish_address": address}) is None
+
+
+def test_other_wrong_values_are_named():
+    good = {"redfish_address": "http://bmc"}
+    assert "redfish_auth_type" in (info_fault(REDFISH, good | {"redfish_auth_type": "magic"}) or "")
+    assert "redfish_system_id" in (info_fault(REDFISH, good | {"redfish_system_id": 7}) or "")
+
+
+@pytest.mark.parametrize("key", ["redfish_password", "ipmi_password", "snmp_community", "API_Token"])
+def test_keys_that_hold_secrets_are_recognised(key: str):
+    assert is_secret(key)
+
+
+def test_keys_that_hold_none_are_not_hidden():
+    assert not any(is_secret(key) for key in REDFISH.properties if key != "redfish_password")
+
+
+def test_a_driver_has_an_implementation_of_every_interface():
+    assert set(REDFISH.interfaces) == set(INTERFACES)
+    assert REDFISH.supports("power")
+    assert not REDFISH.supports("raid")

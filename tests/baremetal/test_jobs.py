@@ -1,0 +1,185 @@
+"""Every durable handler: undisturbed, with a crash after each step, and with each step twice.
+
+The generic job tests of reliability.md: the outcome must equal that of an
+undisturbed run, and no step of the agent may be executed twice (promise 3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import pytest
+from tests.baremetal.jobs_rig import Rig
+
+from holdfast.baremetal.jobs.settings import ProvisioningSettings
+from holdfast.store.model import JobState
+
+KINDS: dict[str, dict[str, Any]] = {
+    "node.verify": {"node": {"provision_state": "verifying"}},
+    "node.provide": {"node": {"provision_state": "cleaning"}},
+    "node.deploy": {"node": {"provision_state": "deploying"}},
+    "node.undeploy": {"node": {"provision_state": "deleting", "instance_info": {"a": 1}}},
+    "node.power": {"node": {"provision_state": "active"}, "args": {"target": "rebooting"}},
+    "node.boot_device": {
+        "node": {"provision_state": "active"},
+        "args": {"device": "pxe", "persistent": False},
+    },
+}
+END = {
+    "node.verify": "manageable",
+    "node.provide": "available",
+    "node.deploy": "active",
+    "node.undeploy": "available",
+    "node.power": "active",
+    "node.boot_device": "active",
+}
+VOLATILE = {"agent_version"}
+
+
+def play(kind: str, **how: Any) -> tuple[Rig, dict[str, Any]]:
+    """Run one job; returns the rig and what must not depend on the faults."""
+    rig = Rig(**KINDS[kind]["node"])
+    job = rig.run(kind, KINDS[kind].get("args"), **how)
+    assert job.error is None, job.error
+    assert job.state is JobState.SUCCEEDED
+    document = {k: v for k, v in rig.document.items() if k not in VOLATILE}
+    document.pop("entered_epoch")
+    outcome = {
+        "node": document,
+        "power": rig.machine.power,
+        "device": rig.machine.device,
+        "media": rig.machine.media,
+        "executed": rig.machine.executed,
+        "boots": rig.machine.boots,
+    }
+    return rig, outcome
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_undisturbed_job_ends_where_it_should(kind: str) -> None:
+    rig, outcome = play(kind)
+    assert outcome["node"]["provision_state"] == END[kind]
+    assert outcome["node"].get("target_provision_state") is None
+    assert rig.owners == 1
+
+
+def test_every_handler_is_under_these_tests() -> None:
+    from tests.baremetal.jobs_rig import PlainBox
+
+    from holdfast.baremetal.jobs import handlers
+
+    rig = Rig()
+    assert set(handlers(rig.machine, PlainBox(), rig.settings)) == set(KINDS)
+
+
+@pytest.mark.parametrize("when", ["after", "before"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_crash_at_any_step_changes_nothing_but_the_owner(kind: str, when: str) -> None:
+    """``after``: a crash after each step. ``before``: each step is executed twice."""
+    undisturbed, expected = play(kind)
+    assert undisturbed.ends >= 1
+    for at in range(undisturbed.ends):
+        rig, outcome = play(kind, die_at=at, when=when)
+        assert outcome == expected, f"died {when} step end {at}"
+        last = at == undisturbed.ends - 1 and when == "after"
+        assert rig.owners == (1 if last else 2)
+
+
+def test_active_needs_the_agents_word() -> None:
+    rig = Rig(provision_state="deploying")
+    rig.machine.calls_back = False
+    job = rig.run("node.deploy")
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error.code == "callback_timeout"
+    assert rig.document["provision_state"] == "deploy failed"
+    assert "did not call back" in rig.document["last_error"]
+    assert rig.machine.power == "power off"
+
+
+def test_a_deadline_fires_by_itself_while_the_job_waits() -> None:
+    rig = Rig(settings=ProvisioningSettings(callback_timeout_s=5000), provision_state="deploying")
+    rig.machine.calls_back = False
+    job = rig.run("node.deploy", deadline_s=30.0)
+    assert job.error is not None
+    assert job.error.code == "deadline"
+    assert rig.loop.time() < 60
+    assert rig.document["provision_state"] == "deploy failed"
+
+
+def test_a_failed_agent_step_fails_the_deployment_and_powers_the_machine_off() -> None:
+    rig = Rig(provision_state="deploying")
+    rig.machine.failing_step = "install"
+    job = rig.run("node.deploy")
+    assert job.state is JobState.FAILED
+    assert rig.machine.executed == ["write_image", "install"]
+    assert "'install'" in rig.document["last_error"]
+    assert rig.machine.power == "power off"
+
+
+def test_an_abort_while_waiting_ends_the_deployment() -> None:
+    async def abort(rig: Rig, job: UUID) -> None:
+        await asyncio.sleep(20)
+        assert await rig.store.cancel(job)
+
+    rig = Rig(provision_state="deploying")
+    rig.machine.calls_back = False
+    job = rig.run("node.deploy", meanwhile=abort)
+    assert job.state is JobState.CANCELLED
+    assert rig.document["provision_state"] == "deploy failed"
+    assert rig.machine.power == "power off"
+
+
+def test_an_unreachable_bmc_is_tried_again_and_its_error_shown_meanwhile() -> None:
+    seen: list[str | None] = []
+
+    async def look(rig: Rig, job: UUID) -> None:
+        await asyncio.sleep(1)
+        seen.append(rig.document["last_error"])
+
+    rig = Rig(provision_state="verifying")
+    rig.machine.unreachable = 3
+    job = rig.run("node.verify", meanwhile=look)
+    assert seen == ["connection refused"]
+    assert job.state is JobState.SUCCEEDED
+    assert rig.document["last_error"] is None
+
+
+def test_a_bmc_that_stays_away_fails_the_job_and_its_error_is_kept() -> None:
+    rig = Rig(provision_state="verifying")
+    rig.machine.unreachable = 10**6
+    job = rig.run("node.verify")
+    assert job.state is JobState.FAILED
+    assert rig.document["provision_state"] == "enroll"
+    assert "connection refused" in rig.document["last_error"]
+
+
+def test_missing_driver_info_is_named() -> None:
+    rig = Rig(provision_state="verifying", driver_info={})
+    rig.run("node.verify")
+    assert "redfish_address" in rig.document["last_error"]
+
+
+def test_cleaning_can_be_switched_off_for_a_node() -> None:
+    rig = Rig(provision_state="cleaning", automated_clean=False)
+    rig.run("node.provide")
+    assert rig.document["provision_state"] == "available"
+    assert rig.machine.boots == []
+
+
+def test_a_node_without_a_ramdisk_image_boots_from_the_network() -> None:
+    rig = Rig(provision_state="deploying", driver_info={"redfish_address": "http://127.0.0.1:1"})
+    rig.run("node.deploy")
+    assert rig.machine.boots == ["pxe", "disk"]
+
+
+def test_a_soft_power_off_that_is_ignored_fails_at_its_timeout() -> None:
+    rig = Rig(provision_state="active")
+    rig.machine.power = "power on"
+    rig.machine._set_power = lambda params: None  # type: ignore[method-assign]
+    job = rig.run("node.power", {"target": "soft power off", "timeout": 15})
+    assert job.error is not None
+    assert job.error.code == "power_timeout"
+    assert rig.document["target_power_state"] is None
