@@ -21,7 +21,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from holdfast.store.embedded import EmbeddedPostgres
+from holdfast.store.embedded import DATABASE, ROLE, EmbeddedPostgres
 from holdfast.store.pg.migrate import migrate
 
 FAST = ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"]
@@ -53,11 +53,11 @@ def server() -> EmbeddedPostgres:
     return postgres
 
 
-async def create_database() -> str:
-    """A migrated, empty database; returns its DSN."""
+async def create_database(template: str = DATABASE) -> str:
+    """An empty database, migrated unless another template is named; returns its DSN."""
     name = f"t_{uuid4().hex}"
-    await _admin(f"create database {name} template holdfast owner holdfast")
-    return server().dsn.replace("/holdfast?", f"/{name}?")
+    await _admin(f"create database {name} template {template} owner {ROLE}")
+    return server().dsn.replace(f"/{DATABASE}?", f"/{name}?")
 
 
 async def drop_database(dsn: str) -> None:

@@ -21,6 +21,7 @@ from holdfast.identity.service import Identity
 from holdfast.store.pg.database import Database
 from holdfast.store.pg.store import PgStore
 from holdfast.store.secrets import Vault
+from holdfast.web.apis import Api
 from holdfast.web.app import AppParts, create_app
 from holdfast.web.settings import WebSettings
 
@@ -60,6 +61,19 @@ async def identity(db: Database, tmp_path: Path) -> Identity:
     return Identity(db, MASTER_KEY)
 
 
+def mounted(baremetal: Baremetal) -> Api:
+    return Api(
+        name="baremetal",
+        prefix=api.PREFIX,
+        router=api.router(baremetal),
+        policies=api.POLICIES,
+        error_body=api.error_body,
+        error_headers=api.error_headers,
+        service=api.SERVICE,
+        rewrite=api.rewrite,
+    )
+
+
 @pytest.fixture
 async def client(
     identity: Identity, store: PgStore, baremetal: Baremetal
@@ -68,12 +82,14 @@ async def client(
     parts = AppParts(
         identity=identity,
         store=store,
-        apis=(api.baremetal_api(baremetal),),
+        apis=(mounted(baremetal),),
         settings=WebSettings(access_log=False),
         registry=CollectorRegistry(),
     )
     transport = httpx.ASGITransport(app=create_app(parts).asgi, raise_app_exceptions=True)
-    async with httpx.AsyncClient(transport=transport, base_url="http://hf:8080/baremetal") as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://hf:8080/baremetal"
+    ) as client:
         client.headers["X-Auth-Token"] = await admin_token(identity)
         client.headers["X-OpenStack-Ironic-API-Version"] = "1.95"
         yield client

@@ -14,7 +14,9 @@ from holdfast.errors import InvalidInputError
 
 
 def test_an_unknown_driver_is_refused_with_the_known_ones():
-    with pytest.raises(InvalidInputError, match="There is no driver 'toaster'; use one of: redfish"):
+    with pytest.raises(
+        InvalidInputError, match="There is no driver 'toaster'; use one of: redfish"
+    ):
         driver_named("toaster")
 
 
@@ -44,7 +46,9 @@ def test_other_wrong_values_are_named():
     assert "redfish_system_id" in (info_fault(REDFISH, good | {"redfish_system_id": 7}) or "")
 
 
-@pytest.mark.parametrize("key", ["redfish_password", "ipmi_password", "snmp_community", "API_Token"])
+@pytest.mark.parametrize(
+    "key", ["redfish_password", "ipmi_password", "snmp_community", "API_Token"]
+)
 def test_keys_that_hold_secrets_are_recognised(key: str):
     assert is_secret(key)
 

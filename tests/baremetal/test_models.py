@@ -18,7 +18,7 @@ PYTHON = {
     "boolean": "bool",
     "bytea": "bytes",
     "integer": "int",
-    "jsonb": "dict",
+    "jsonb": "object",
     "text": "str",
     "timestamp with time zone": "datetime",
     "uuid": "UUID",
@@ -29,7 +29,9 @@ PYTHON = {
 async def test_the_query_builder_knows_the_migrated_columns_and_their_types(
     db: Database, table: Table
 ):
-    migrated = {row["column_name"]: PYTHON[row["data_type"]] for row in await db.fetch(COLUMNS, table.name)}
+    migrated = {
+        row["column_name"]: PYTHON[row["data_type"]] for row in await db.fetch(COLUMNS, table.name)
+    }
     known = {column.name: column.type.python_type.__name__ for column in table.columns}
     assert known == migrated
 

@@ -81,11 +81,6 @@ async def test_the_commands_are_listed(agent, client):
     assert agent.requests == [("GET", "/v1/commands/", {"agent_token": TOKEN}, None)]
 
 
-async def test_an_agent_may_live_below_a_path(agent, client):
-    await client.execute(tell(agent.url + "/agents/7"), {})
-    assert agent.requests[0][1] == "/agents/7/v1/commands/"
-
-
 async def test_a_busy_agent_is_told_apart(agent, client):
     agent.reply = web.json_response({"message": "executing"}, status=409)
     with pytest.raises(AgentBusyError, match="executing"):
@@ -125,8 +120,7 @@ async def test_nonsense_and_redirects_are_refused(agent, client, reply):
         "http://localhost:9999",  # a name could lead anywhere
         "http://127.0.0.1@8.8.8.8:9999",
         "http://u:p@127.0.0.1:9999",
-        "http://127.0.0.1:9999/a%00b",
-        "http://127.0.0.1:9999/a.php",
+        "http://127.0.0.1:9999/elsewhere",
         "http://127.0.0.1:9999?x=1",
         "http://127.0.0.1:9999#x",
         "ftp://127.0.0.1:9999",

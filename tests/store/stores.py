@@ -10,8 +10,19 @@ from uuid import UUID, uuid4
 
 from holdfast.errors import NotFoundError
 from holdfast.sim.memstore import MemStore
-from holdfast.store.model import Claim, Fence, Job, Json, Member, MemberSpec, NewJob, ObjectRef
-from holdfast.store.model import OwnedJob, Submission
+from holdfast.store.model import (
+    Claim,
+    Fence,
+    Job,
+    JobState,
+    Json,
+    Member,
+    MemberSpec,
+    NewJob,
+    ObjectRef,
+    OwnedJob,
+    Submission,
+)
 from holdfast.store.pg.database import Database
 from holdfast.store.pg.store import PgStore
 from holdfast.store.pg.tables import TableSpec
@@ -43,7 +54,8 @@ PASS_TIME = (
 class Bench(Protocol):
     """A store on the bench."""
 
-    store: Store
+    @property
+    def store(self) -> Store: ...
 
     async def pass_time(self, seconds: float) -> None: ...
 
@@ -108,8 +120,8 @@ class Scene:
         self.bench = bench
         self.store = bench.store
 
-    async def member(self, slot: str = "conductor-1", *, id: UUID | None = None) -> Member:
-        spec = MemberSpec(id=id or uuid4(), role="conductor", slot=slot, host="host-1")
+    async def member(self, slot: str = "conductor-1", *, again: UUID | None = None) -> Member:
+        spec = MemberSpec(id=again or uuid4(), role="conductor", slot=slot, host="host-1")
         return await self.store.register(spec, LEASE_S)
 
     async def owner(self, slot: str = "conductor-1", shards: int = 4) -> Member:
@@ -149,6 +161,10 @@ class Scene:
         taken = await self.store.take("", [c.shard for c in claims], other.id, other.epoch)
         assert len(taken) == len(claims)
         return other
+
+    async def state(self, job: UUID) -> JobState | None:
+        found = await self.store.job(job)
+        return found.state if found is not None else None
 
     async def field(self, node: ObjectRef, name: str) -> Json:
         document = await self.store.get_object(node)

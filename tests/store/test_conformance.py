@@ -41,7 +41,7 @@ async def test_every_registration_has_a_higher_epoch(scene: Scene):
     first = await scene.member("a")
     second = await scene.member("b")
     await scene.store.end_lease(first.id, first.epoch, "stopped")
-    again = await scene.member("a", id=first.id)
+    again = await scene.member("a", again=first.id)
     assert first.epoch < second.epoch < again.epoch
     assert again.state is MemberState.UP
     assert again.gone_reason is None
@@ -50,10 +50,10 @@ async def test_every_registration_has_a_higher_epoch(scene: Scene):
 async def test_nobody_registers_while_an_earlier_incarnation_is_not_gone(scene: Scene):
     member = await scene.member()
     with pytest.raises(ConflictError):
-        await scene.member(id=member.id)
+        await scene.member(again=member.id)
     await scene.bench.pass_time(LEASE_S * 2)  # expired is not gone
     with pytest.raises(ConflictError):
-        await scene.member(id=member.id)
+        await scene.member(again=member.id)
 
 
 async def test_an_expired_lease_can_be_renewed_until_it_is_marked_over(scene: Scene):
@@ -144,7 +144,7 @@ async def test_a_new_incarnation_is_not_asked_to_drain(scene: Scene):
     member = await scene.member()
     await scene.store.request_drain(member.id)
     await scene.store.end_lease(member.id, member.epoch, "drained")
-    assert not (await scene.member(id=member.id)).drain_requested
+    assert not (await scene.member(again=member.id)).drain_requested
 
 
 async def test_members_come_by_slot_and_role(bench: Bench):
@@ -209,7 +209,7 @@ async def test_what_a_gone_owner_held_is_free_and_remembers_it(scene: Scene):
 async def test_what_an_earlier_incarnation_held_is_free_for_its_successor(scene: Scene):
     owner = await scene.owner()
     await scene.store.end_lease(owner.id, owner.epoch, "killed")
-    again = await scene.member(id=owner.id)
+    again = await scene.member(again=owner.id)
     assert len(await scene.store.take("", range(4), again.id, again.epoch)) == 4
 
 

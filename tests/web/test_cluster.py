@@ -107,6 +107,14 @@ async def test_why_explains_a_node_by_name_or_uuid(admin: httpx.AsyncClient, job
     assert answer.json() == {"code": "not_found", "message": "there is no node nobody"}
 
 
+async def test_the_api_describes_itself(admin: httpx.AsyncClient):
+    document = (await admin.get("/cluster/schema")).json()
+    assert document["openapi"].startswith("3.")
+    jobs = document["paths"]["/cluster/v1/jobs"]["get"]
+    assert {parameter["name"] for parameter in jobs["parameters"]} == {"node", "active", "limit"}
+    assert "/cluster/v1/members/{member_id}/drain" in document["paths"]
+
+
 async def test_the_cluster_is_the_operators(
     client: httpx.AsyncClient, identity: Identity, members: list[Member]
 ):

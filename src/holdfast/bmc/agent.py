@@ -9,7 +9,6 @@ shown or logged with it.
 
 from __future__ import annotations
 
-import re
 from typing import cast
 
 import aiohttp
@@ -33,7 +32,6 @@ from holdfast.errors import InvalidInputError
 from holdfast.store.model import Json
 
 BUSY = 409
-PATH = re.compile(r"^(/[A-Za-z0-9_-]{1,64}){0,4}/?\Z")  # an agent may live below a path
 
 
 class AgentClient:
@@ -69,20 +67,16 @@ class AgentClient:
         """Where commands go, or ``AgentError`` for a call-back URL that is not acceptable."""
         try:
             url = URL(callback_url)
-            bare = not (url.query_string or url.fragment or url.user or url.password)
-            if (
-                url.scheme in ("http", "https")
-                and bare
-                and PATH.match(url.raw_path)
-                and is_within(url.host or "", self._allowed)
-            ):
-                # With the slash at the end: the agent answers a redirect without it.
-                return url.with_path(url.path.rstrip("/") + "/v1/commands/")
+            bare = url.path in ("", "/") and not (url.query_string or url.fragment or url.user)
+            http = url.scheme in ("http", "https")
+            if http and bare and is_within(url.host or "", self._allowed):
+                # With the slash at the end: the agent answers with a redirect without it.
+                return url.origin().with_path("/v1/commands/")
         except ValueError:
             pass
         raise AgentError(
             f"The agent's call-back URL {words(callback_url)!r} is refused: it must be "
-            "http(s)://ADDRESS:PORT[/path] with an address in bmc.agent_networks."
+            "http(s)://ADDRESS:PORT with an address in bmc.agent_networks."
         )
 
     async def _exchange(

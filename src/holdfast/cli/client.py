@@ -73,7 +73,7 @@ def _read_clouds(path: Path) -> dict[str, dict[str, Any]]:
     except (OSError, yaml.YAMLError) as error:
         raise ClientError(f"{path} cannot be read: {error}") from error
     try:
-        return msgspec.convert(document, _Clouds).clouds
+        return msgspec.convert(document or {}, _Clouds).clouds
     except msgspec.ValidationError as error:
         raise ClientError(f"{path} is not a clouds.yaml: {error}") from error
 

@@ -51,7 +51,7 @@ def _member_row(member: Document) -> tuple[Any, ...]:
     if state == "up" and member["drain_requested"]:
         state = "up, asked to drain"
     left_s = member["lease_until"] - time.time()
-    lease = NO_LEASE if member["state"] == "gone" else f"{left_s:.1f} s"
+    lease = "over" if member["state"] == "gone" else f"{left_s:.1f} s" if left_s > 0 else "expired"
     group = member["group"] or ("default" if member["role"] == "conductor" else None)
     return (
         member["slot"],
@@ -64,9 +64,6 @@ def _member_row(member: Document) -> tuple[Any, ...]:
         lease,
         member["version"],
     )
-
-
-NO_LEASE = "over"
 
 
 @click.command()

@@ -39,10 +39,11 @@ def up(obj: Cli, conductors: int | None, apis: int | None, port: int | None) -> 
     from holdfast.ops.system import System
 
     loaded = obj.load()
-    datadir = DataDir(data_dir(loaded.settings, os.environ))
-    logs.configure(loaded.settings.logs, role="supervisor")
-    system = System(loaded, datadir, _announce, _welcome)
-    sys.exit(asyncio.run(system.run()))
+    datadir = DataDir(data_dir(loaded.settings, os.environ)).prepare()
+    with datadir.log("supervisor").open("a", buffering=1) as log:
+        logs.configure(loaded.settings.logs, log, role="supervisor")
+        system = System(loaded, datadir, _announce, _welcome)
+        sys.exit(asyncio.run(system.run()))
 
 
 def _announce(text: str) -> None:

@@ -140,7 +140,7 @@ def warnings(members: list[Member], rings: list[Document], active: list[Job]) ->
 
 
 async def explain(store: Store, obj: ObjectRef) -> Document | None:
-    """Why an object is where it is: owner, claim, ring's wish, job, errors; None: no such object."""
+    """Why an object is where it is: owner, claim, ring's wish, job; None: no such object."""
     document = await store.get_object(obj)
     if document is None:
         return None

@@ -23,6 +23,7 @@ async def issue(request: AnyRequest, identity: TheIdentity, catalog: TheCatalog)
     secret, token = await identity.issue(
         user, wire.scope_of(asked.scope), asked.identity.methods, parent=parent
     )
+    request.scope["user"] = token.caller  # for the access log
     view = await _view(request, identity, catalog, token)
     return Response(view, status_code=201, headers={"X-Subject-Token": secret})
 

@@ -58,6 +58,7 @@ class Identity:
         right = await self.passwords.verify(encoded, password)
         if row is None or not right or not row["enabled"]:
             self._limit.failed(user, address)
+            _LOG.warning("login failed", user=user[:64], address=address)
             raise NotAuthenticatedError(
                 "The request you have made requires authentication: "
                 "the user name, its domain or the password is wrong, or the user is disabled."

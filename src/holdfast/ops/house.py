@@ -18,13 +18,12 @@ import msgspec
 
 from holdfast.errors import StoreUnavailableError
 from holdfast.ops.children import Launch
-from holdfast.ops.config import Loaded, Settings
+from holdfast.ops.config import Loaded
 from holdfast.ops.datadir import DataDir
-from holdfast.ops.roles.api import LISTEN_ENV
+from holdfast.ops.sockets import to_pass, url_of
 from holdfast.ops.supervisor import ChildSpec
 from holdfast.store.embedded import EmbeddedPostgres
 from holdfast.store.secrets import load_master_key
-from holdfast.web.server import listen
 
 POSTGRES: Final = "postgres"
 STOP_STAGES: Final = {"conductor": 0, "api": 1, "rack": 2, POSTGRES: 3}
@@ -40,15 +39,6 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     embedded: EmbeddedPostgres | None
     url: str  # the APIs' common address
     gateway_url: str
-
-
-def listening(settings: Settings) -> list[socket.socket]:
-    """The API's sockets: the common address, then the services' own ports. ConfigError if taken."""
-    api = settings.api
-    found = [listen(api.host, api.port)]
-    if api.ports.baremetal:
-        found.append(listen(api.host, api.ports.baremetal))
-    return found
 
 
 async def build(
@@ -100,12 +90,11 @@ def _role(
     shared: Mapping[str, str],
     sockets: Sequence[socket.socket],
 ) -> ChildSpec:
-    descriptors = tuple(sock.fileno() for sock in sockets) if role == "api" else ()
-    own = {LISTEN_ENV: ",".join(map(str, descriptors))} if descriptors else {}
+    mine = sockets if role == "api" else ()
     launch = Launch(
         argv=(sys.executable, "-P", "-m", "holdfast.cli.main", "run", role, "--slot", slot),
-        env={**shared, **own},
-        pass_fds=descriptors,
+        env={**shared, **(to_pass(mine) if mine else {})},
+        pass_fds=tuple(sock.fileno() for sock in mine),
     )
 
     async def same() -> Launch:
@@ -158,13 +147,6 @@ async def _predecessor_gone(prepared: EmbeddedPostgres) -> None:
             f"a PostgreSQL (process {pid}) that nobody supervises still runs on this data "
             "directory and does not stop; stop it"
         ) from None
-
-
-def url_of(sock: socket.socket) -> str:
-    """The address of a listening socket; every-address is shown as loopback."""
-    host, port = sock.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - only shown
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _free_port() -> int:

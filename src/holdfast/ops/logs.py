@@ -1,4 +1,4 @@
-"""Structured logs on standard error: JSON lines, or for people when it is a terminal.
+"""Structured logs on standard error (or a file): JSON lines, or for people when it is a terminal.
 
 Whatever is logged passes a filter that hides secrets, by the name of the key. It is
 the last line of defence: nothing is supposed to log one (security.md, "BMC credentials").
@@ -10,7 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Final, cast
+from typing import Any, Final, TextIO, cast
 
 import orjson
 import structlog
@@ -35,9 +35,10 @@ _LEVELS: Final = {
 }
 
 
-def configure(settings: LogSettings, **context: str) -> None:
+def configure(settings: LogSettings, file: TextIO | None = None, **context: str) -> None:
     """Set logging up for this process; ``context`` (role, slot) is on every line."""
-    human = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    stream = file or sys.stderr
+    human = settings.format == "console" or (settings.format == "auto" and stream.isatty())
     level = _LEVELS[settings.level]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -50,17 +51,17 @@ def configure(settings: LogSettings, **context: str) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**context)
-    _route_stdlib(shared, renderer, level)
+    _route_stdlib(stream, shared, renderer, level)
 
 
-def _route_stdlib(shared: list[Processor], renderer: Processor, level: int) -> None:
+def _route_stdlib(stream: TextIO, shared: list[Processor], renderer: Processor, level: int) -> None:
     """What libraries log goes the same way; chatter below a warning only when debugging."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],

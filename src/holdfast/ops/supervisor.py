@@ -104,7 +104,10 @@ class Supervisor:
 
     async def failed(self) -> None:
         """Return never, unless a keeper itself breaks: then raise what broke it."""
-        await asyncio.gather(*(slot.task for slot in self._slots.values() if slot.task))
+        tasks = [slot.task for slot in self._slots.values() if slot.task]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
         await asyncio.Event().wait()
 
     def resume(self) -> None:
@@ -239,7 +242,7 @@ class Supervisor:
 def trim_log(path: Path, bytes_max: int) -> None:
     """Copy to ``*.1`` and empty in place, as the writer keeps the file open for appending."""
     try:
-        if path.stat().st_size <= bytes_max:
+        if not path.exists() or path.stat().st_size <= bytes_max:
             return
         with path.open("rb") as old, path.with_name(f"{path.name}.1").open("wb") as aside:
             while piece := old.read(1 << 20):

@@ -21,9 +21,10 @@ from holdfast.identity.bootstrap import BootstrapResult, bootstrap
 from holdfast.ops.config import Loaded
 from holdfast.ops.datadir import DataDir
 from holdfast.ops.hostface import HostFace
-from holdfast.ops.house import POSTGRES, House, build, listening
+from holdfast.ops.house import POSTGRES, House, build
 from holdfast.ops.obituaries import Obituaries
 from holdfast.ops.probes import Asker, serving
+from holdfast.ops.sockets import listening
 from holdfast.ops.supervisor import Supervisor
 from holdfast.store.pg.database import Database
 from holdfast.store.pg.members import PgMembers
@@ -67,9 +68,9 @@ class System:
     async def run(self) -> int:
         """Start, stay up, drain. The first TERM or INT drains, a second one stops hard."""
         async with AsyncExitStack() as stack:
-            lock = self._datadir.prepare().lock()
+            lock = self._datadir.lock()
             stack.callback(lock.release)
-            sockets = listening(self._settings)
+            sockets = listening(self._settings.api)
             for sock in sockets:
                 stack.callback(sock.close)
             house = await build(self._loaded, self._datadir, sockets, self._environ)
@@ -125,7 +126,7 @@ class System:
 
     async def _until_ready(self, slots: list[str]) -> None:
         asker = Asker()
-        waiting = dict.fromkeys(slots, ["to be asked"])
+        waiting = {slot: ["to be asked"] for slot in slots}
         try:
             async with asyncio.timeout(self._settings.supervisor.ready_s):
                 while waiting:

@@ -99,8 +99,9 @@ class Errand:
         if self._abort:
             self._abort = False
             await asyncio.sleep(self._chance.uniform(0, 8))
-            aborted = await self._retried(lambda: self._api.cancel(key))
-            self._said(f"job {str(key)[:8]} is to be aborted: {aborted}")
+            aborted = True
+            await self._retried(lambda: self._api.cancel(key))
+            self._said(f"job {str(key)[:8]} is to be aborted")
         while True:
             found = await self._retried(lambda: self._api.job(key))
             if found is not None and found.state.ended:

@@ -340,7 +340,7 @@ def _check_expectations(expect: Mapping[str, tuple[Json, ...]], document: Docume
 def _bounded(error: JobError | None) -> JobError | None:
     if error is None:
         return None
-    return JobError(code=error.code, message=error.message[:ERROR_CHARS_MAX])
+    return JobError(code=error.code, message=without_nul(error.message)[:ERROR_CHARS_MAX])
 
 
 def _progress(progress: tuple[int, int, str] | None) -> dict[str, Any]:

@@ -204,7 +204,7 @@ class ObjectStore(Protocol):
     async def owned_objects(
         self, kind: str, member: UUID, member_epoch: int, fields: Sequence[str]
     ) -> list[tuple[ObjectRef, Fence, dict[str, Json]]]:
-        """Every object in a living member's shards with the asked fields (a level-triggered read)."""
+        """Every object in a living member's shards with the asked fields (level-triggered)."""
         ...
 
     async def patch_object(self, fence: Fence, obj: ObjectRef, patch: Mapping[str, Json]) -> None:

@@ -6,12 +6,14 @@ administrators act. The documents are those of ``core.status``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from litestar import Router, get, post
+from litestar import Litestar, Router, get, post
 from litestar.di import NamedDependency, Provide
+from litestar.openapi import OpenAPIConfig
 from litestar.params import FromPath, FromQuery, SkipValidation
 
 from holdfast.core.status import (
@@ -194,23 +196,39 @@ async def _node(find_node: FindNode, node: str) -> ObjectRef:
     return ObjectRef("node", node_id)
 
 
+_ROUTES = [
+    index,
+    show_status,
+    list_members,
+    show_member,
+    drain_member,
+    show_ring,
+    list_claims,
+    list_jobs,
+    show_job,
+    cancel_job,
+    why,
+]
+
+
+@get("/schema", opt=_READ)
+async def schema() -> Document:
+    """This API in OpenAPI 3.1."""
+    return _schema()
+
+
+@functools.cache
+def _schema() -> Document:
+    config = OpenAPIConfig(title="Holdfast cluster API", version="1", path="/unserved")
+    routes = Router(path="/cluster", route_handlers=list(_ROUTES))
+    return Litestar([routes], openapi_config=config).openapi_schema.to_schema()
+
+
 def api(store: Store, find_node: FindNode) -> Api:
     """The cluster API over a store."""
     router = Router(
         path="/",
-        route_handlers=[
-            index,
-            show_status,
-            list_members,
-            show_member,
-            drain_member,
-            show_ring,
-            list_claims,
-            list_jobs,
-            show_job,
-            cancel_job,
-            why,
-        ],
+        route_handlers=[*_ROUTES, schema],
         dependencies={
             "store": Provide(lambda: store, sync_to_thread=False),
             "find_node": Provide(lambda: find_node, sync_to_thread=False),

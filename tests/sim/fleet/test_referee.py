@@ -94,7 +94,7 @@ def test_a_step_may_be_executed_again_for_another_job_or_after_a_refusal(history
     assert history.verdict().ok
 
 
-def test_a_repetition_after_an_injected_fault_is_excused_and_counted(history):
+def test_a_repetition_after_a_power_cut_is_excused_and_counted(history):
     history.command("a", 1, STEP, "write_image").add(kind="fault", action="power-cut")
     verdict = history.command("a", 1, STEP, "write_image").verdict()
     assert (verdict.ok, verdict.excused, verdict.faults) == (True, 1, 1)
@@ -102,8 +102,11 @@ def test_a_repetition_after_an_injected_fault_is_excused_and_counted(history):
     assert verdict.counts == {"repeated_step": 1}
 
 
-def test_a_fault_of_another_machine_excuses_nothing(history):
-    history.command("a", 1, STEP, "write_image").add(kind="fault", machine="bmc-2")
+@pytest.mark.parametrize(
+    "fault", [{"action": "power-cut", "machine": "bmc-2"}, {"action": "faults"}]
+)
+def test_other_faults_and_those_of_other_machines_excuse_nothing(history, fault):
+    history.command("a", 1, STEP, "write_image").add(kind="fault", **fault)
     assert not history.command("a", 1, STEP, "write_image").verdict().ok
 
 

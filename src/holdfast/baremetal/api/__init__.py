@@ -13,12 +13,14 @@ from litestar import Response, Router, get
 from litestar.di import Provide
 
 from holdfast.baremetal.api import absent, drivers, node_actions, nodes, ports, ramdisk
-from holdfast.baremetal.api.call import Call, HttpRequest
+from holdfast.baremetal.api.call import Call, HttpRequest, TheCall
 from holdfast.baremetal.api.versions import error_headers, root_document, v1_document
 from holdfast.baremetal.service import Baremetal
+from holdfast.identity.catalog import Service
 from holdfast.identity.policy import Policy, Role
 
 PREFIX = "/baremetal"
+SERVICE = Service(type="baremetal", name="ironic", path=PREFIX)
 
 POLICIES = (
     Policy("baremetal:node:get", Role.READER),
@@ -40,13 +42,13 @@ POLICIES = (
 
 
 @get("/", opt={"policy": "public"})
-async def root(call: Call) -> Response[bytes]:
+async def root(call: TheCall) -> Response[bytes]:
     """Which versions there are."""
     return call.answer(root_document(call.url))
 
 
 @get("/v1", opt={"policy": "public"})
-async def v1(call: Call) -> Response[bytes]:
+async def v1(call: TheCall) -> Response[bytes]:
     """What version 1 has."""
     return call.answer(v1_document(call.url, call.minor))
 
@@ -73,12 +75,12 @@ def rewrite(path: str) -> str:
     return f"/v1{path}" if path[1:].partition("/")[0] in _COLLECTIONS else path
 
 
-def _call(request: HttpRequest) -> Call:
-    return Call(request)
-
-
 def router(baremetal: Baremetal) -> Router:
     """All routes over one service."""
+
+    def call(request: HttpRequest) -> Call:
+        return Call(request, baremetal)
+
     return Router(
         path="/",
         route_handlers=[
@@ -91,11 +93,8 @@ def router(baremetal: Baremetal) -> Router:
             *ramdisk.HANDLERS,
             *absent.HANDLERS,
         ],
-        dependencies={
-            "baremetal": Provide(lambda: baremetal, sync_to_thread=False),
-            "call": Provide(_call, sync_to_thread=False),
-        },
+        dependencies={"call": Provide(call, sync_to_thread=False)},
     )
 
 
-__all__ = ["POLICIES", "PREFIX", "error_body", "error_headers", "rewrite", "router"]
+__all__ = ["POLICIES", "PREFIX", "SERVICE", "error_body", "error_headers", "rewrite", "router"]

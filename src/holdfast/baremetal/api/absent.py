@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import HttpMethod, route
 
-from holdfast.baremetal.api.call import Call
+from holdfast.baremetal.api.call import TheCall
 from holdfast.baremetal.errors import NoSuchResourceError
 
 _RESOURCES = {
@@ -45,13 +45,26 @@ _ANY = [
 ]
 
 
-@route(["/v1/{rest:path}"], http_method=_ANY, opt={"policy": "authenticated"})
-async def refuse(call: Call, rest: str) -> None:
+# The router does not go back once a longer prefix has matched, so each has its own.
+_PATHS = [
+    "/v1/{rest:path}",
+    "/v1/drivers/{name:str}/{rest:path}",
+    "/v1/drivers/{name:str}/vendor_passthru/{rest:path}",
+    "/v1/nodes/{ident:str}/{rest:path}",
+    "/v1/nodes/{ident:str}/management/{rest:path}",
+    "/v1/nodes/{ident:str}/states/{rest:path}",
+    "/v1/nodes/{ident:str}/vendor_passthru/{rest:path}",
+    "/v1/ports/{ident:str}/{rest:path}",
+]
+
+
+@route(_PATHS, http_method=_ANY, opt={"policy": "authenticated"})
+async def refuse(call: TheCall) -> None:
     """Say whether the path is one of the API's that this release lacks, or none at all."""
-    for part in reversed(rest.strip("/").split("/")):
+    for part in reversed(call.path.strip("/").split("/")):
         if part in _RESOURCES:
-            raise NoSuchResourceError(f"{_RESOURCES[part]}: not supported yet (/v1{rest})")
-    raise NoSuchResourceError(f"There is nothing at {call.url}/v1{rest}")
+            raise NoSuchResourceError(f"{_RESOURCES[part]}: not supported yet ({call.path})")
+    raise NoSuchResourceError(f"There is nothing at {call.path}")
 
 
 HANDLERS = (refuse,)

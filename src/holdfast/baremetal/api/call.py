@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
 from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromPath, SkipValidation
+from litestar.response.base import ASGIResponse
 
 from holdfast.baremetal.api.versions import asked_minor, headers_of, require
 from holdfast.baremetal.fields import Field, too_new
+from holdfast.baremetal.service import Baremetal
 from holdfast.baremetal.service.filters import PageQuery
 from holdfast.baremetal.service.rows import as_uuid
 from holdfast.errors import InvalidInputError
@@ -28,10 +32,11 @@ _FALSE = frozenset({"false", "f", "0", "off", "no", "n"})
 class Call:
     """A request to this API. ``minor``: its microversion. ``url``: the API's root, for links."""
 
-    __slots__ = ("_request", "minor", "query", "url")
+    __slots__ = ("_request", "baremetal", "minor", "query", "url")
 
-    def __init__(self, request: HttpRequest) -> None:
+    def __init__(self, request: HttpRequest, baremetal: Baremetal) -> None:
         self._request = request
+        self.baremetal = baremetal
         self.minor = asked_minor(dict(request.scope["headers"]))
         self.url: str = request.state.api_url
         self.query = Query(dict(request.query_params), self.minor)
@@ -40,6 +45,12 @@ class Call:
     def caller(self) -> Caller:
         """Who asks. Not there on public routes."""
         return cast("Caller", self._request.user)
+
+    @property
+    def path(self) -> str:
+        """The path relative to the API's root."""
+        path: str = self._request.scope["path"]
+        return "/v1" + path.partition("/v1")[2]
 
     async def json(self) -> Json:
         """The body as JSON. Raises ``InvalidInputError``; an empty body is null."""
@@ -76,9 +87,9 @@ class Call:
             media_type="application/json",
         )
 
-    def done(self, status: int) -> Response[None]:
+    def done(self, status: int) -> ASGIResponse:
         """An answer without a body: 202 for what was accepted, 204 for what is done."""
-        return Response(None, status_code=status, headers=headers_of(self.minor), media_type="")
+        return ASGIResponse(status_code=status, headers=headers_of(self.minor), media_type="")
 
 
 class Query:
@@ -170,3 +181,7 @@ class Query:
         """The query string of the next page."""
         kept = {name: v for name, v in self._given.items() if name not in ("limit", "marker")}
         return urlencode({**kept, "limit": limit, "marker": marker})
+
+
+TheCall: TypeAlias = NamedDependency[SkipValidation[Call]]  # named ``call``
+Segment: TypeAlias = FromPath[str]

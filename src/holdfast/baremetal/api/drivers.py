@@ -7,10 +7,9 @@ from typing import Any
 
 from litestar import Response, get
 
-from holdfast.baremetal.api.call import Call
+from holdfast.baremetal.api.call import Call, Segment, TheCall
 from holdfast.baremetal.api.versions import require
 from holdfast.baremetal.drivers import DRIVERS, INTERFACES, Driver
-from holdfast.baremetal.service import Baremetal
 from holdfast.baremetal.service.conductors import Conductor
 from holdfast.errors import InvalidInputError
 
@@ -54,7 +53,7 @@ def _only(view: dict[str, Any], names: tuple[str, ...] | None) -> dict[str, Any]
 
 
 @get("/v1/drivers", opt=DRIVER_GET)
-async def list_drivers(call: Call, baremetal: Baremetal) -> Response[bytes]:
+async def list_drivers(call: TheCall) -> Response[bytes]:
     """Every driver, with the conductors that are up."""
     kind = call.query.text("type", _DYNAMIC_SINCE)
     detail = call.query.flag("detail", _DYNAMIC_SINCE)
@@ -64,7 +63,7 @@ async def list_drivers(call: Call, baremetal: Baremetal) -> Response[bytes]:
         raise InvalidInputError(f"Invalid driver type {kind}; use classic or dynamic")
     if detail and names is not None:
         raise InvalidInputError("Can't fetch a subset of fields with 'detail' set")
-    hosts = await baremetal.conductors.alive()
+    hosts = await call.baremetal.conductors.alive()
     found = [] if kind == "classic" else list(DRIVERS.values())
     whole = bool(detail) or names is not None
     views = [_only(_driver_view(call, driver, hosts, detail=whole), names) for driver in found]
@@ -72,35 +71,35 @@ async def list_drivers(call: Call, baremetal: Baremetal) -> Response[bytes]:
 
 
 @get("/v1/drivers/{name:str}", opt=DRIVER_GET)
-async def show_driver(call: Call, baremetal: Baremetal, name: str) -> Response[bytes]:
+async def show_driver(call: TheCall, name: Segment) -> Response[bytes]:
     """One driver with its interfaces."""
     names = call.query.names("fields", 77)
     call.query.finish()
-    driver = baremetal.conductors.driver(name)
-    hosts = await baremetal.conductors.alive()
+    driver = call.baremetal.conductors.driver(name)
+    hosts = await call.baremetal.conductors.alive()
     return call.answer(_only(_driver_view(call, driver, hosts, detail=True), names))
 
 
 @get("/v1/drivers/{name:str}/properties", opt=DRIVER_GET)
-async def show_driver_properties(call: Call, baremetal: Baremetal, name: str) -> Response[bytes]:
+async def show_driver_properties(call: TheCall, name: Segment) -> Response[bytes]:
     """What ``driver_info`` may have, each key with its meaning."""
-    return call.answer(baremetal.conductors.driver(name).properties)
+    return call.answer(call.baremetal.conductors.driver(name).properties)
 
 
 @get("/v1/drivers/properties", opt=DRIVER_GET)
-async def show_properties(call: Call, baremetal: Baremetal) -> Response[bytes]:
+async def show_properties(call: TheCall) -> Response[bytes]:
     """The same, with the driver in the query."""
     name = call.query.text("driver_name")
     call.query.finish()
     if name is None:
         raise InvalidInputError("Missing mandatory argument: driver_name")
-    return call.answer(baremetal.conductors.driver(name).properties)
+    return call.answer(call.baremetal.conductors.driver(name).properties)
 
 
 @get("/v1/drivers/{name:str}/vendor_passthru/methods", opt=DRIVER_GET)
-async def list_driver_methods(call: Call, baremetal: Baremetal, name: str) -> Response[bytes]:
+async def list_driver_methods(call: TheCall, name: Segment) -> Response[bytes]:
     """The driver's own methods: this release's drivers have none."""
-    baremetal.conductors.driver(name)
+    call.baremetal.conductors.driver(name)
     none: dict[str, Any] = {}
     return call.answer(none)
 
@@ -124,7 +123,7 @@ def _time(epoch_s: float) -> str:
 
 
 @get("/v1/conductors", opt=CONDUCTOR_GET)
-async def list_conductors(call: Call, baremetal: Baremetal) -> Response[bytes]:
+async def list_conductors(call: TheCall) -> Response[bytes]:
     """A page of conductors by hostname."""
     require(call.minor, _CONDUCTORS_SINCE)
     query = call.query
@@ -134,15 +133,15 @@ async def list_conductors(call: Call, baremetal: Baremetal) -> Response[bytes]:
     query.finish()
     if sort_key not in (None, "id", "hostname", "alive", "conductor_group"):
         raise InvalidInputError(f"The sort_key value '{sort_key}' is an invalid field for sorting")
-    found = await baremetal.conductors.all()
+    found = await call.baremetal.conductors.all()
     if sort_key in ("alive", "conductor_group"):
         found.sort(key=lambda c: (c.alive if sort_key == "alive" else c.group, c.hostname))
     if sort_dir == "desc":
         found.reverse()
     if marker is not None:
-        await baremetal.conductors.named(marker)
+        await call.baremetal.conductors.named(marker)
         found = found[[c.hostname for c in found].index(marker) + 1 :]
-    size = baremetal.read.page_size(limit)
+    size = call.baremetal.read.page_size(limit)
     whole = bool(detail) or names is not None
     views = [_only(_conductor_view(call, c, detail=whole), names) for c in found[:size]]
     body: dict[str, Any] = {"conductors": views}
@@ -153,12 +152,12 @@ async def list_conductors(call: Call, baremetal: Baremetal) -> Response[bytes]:
 
 
 @get("/v1/conductors/{hostname:str}", opt=CONDUCTOR_GET)
-async def show_conductor(call: Call, baremetal: Baremetal, hostname: str) -> Response[bytes]:
+async def show_conductor(call: TheCall, hostname: Segment) -> Response[bytes]:
     """One conductor."""
     require(call.minor, _CONDUCTORS_SINCE)
     names = call.query.names("fields")
     call.query.finish()
-    conductor = await baremetal.conductors.named(hostname)
+    conductor = await call.baremetal.conductors.named(hostname)
     return call.answer(_only(_conductor_view(call, conductor, detail=True), names))
 
 

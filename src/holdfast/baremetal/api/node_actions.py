@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 from litestar import Response, delete, get, put
+from litestar.response.base import ASGIResponse
 
-from holdfast.baremetal.api.call import Call
+from holdfast.baremetal.api.call import Call, Segment, TheCall
 from holdfast.baremetal.api.nodes import GET
 from holdfast.baremetal.api.versions import require
-from holdfast.baremetal.service import Baremetal
 from holdfast.baremetal.service.verbs import BootDevice, PowerRequest, ProvisionRequest
 from holdfast.errors import InvalidInputError, NotFoundError
 from holdfast.store.model import Json
@@ -38,24 +38,24 @@ _VERB_SINCE = {
 
 
 @put("/v1/nodes/{ident:str}/states/provision", opt=PROVISION)
-async def set_provision_state(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+async def set_provision_state(call: TheCall, ident: Segment) -> ASGIResponse:
     """Start a provision verb."""
     asked = await call.body(ProvisionRequest)
     require(call.minor, _VERB_SINCE.get(asked.target, 1))
     if asked.configdrive is not None:
         require(call.minor, 56 if isinstance(asked.configdrive, dict) else 1)
         require(call.minor, 35 if asked.target == "rebuild" else 1)
-    await baremetal.verbs.provision(call.caller, ident, asked)
+    await call.baremetal.verbs.provision(call.caller, ident, asked)
     return call.done(202)
 
 
 @put("/v1/nodes/{ident:str}/states/power", opt=POWER)
-async def set_power_state(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+async def set_power_state(call: TheCall, ident: Segment) -> ASGIResponse:
     """Start a change of power state."""
     asked = await call.body(PowerRequest)
     soft = asked.target.startswith("soft") or asked.timeout is not None
     require(call.minor, 27 if soft else 1)
-    await baremetal.verbs.power(call.caller, ident, asked)
+    await call.baremetal.verbs.power(call.caller, ident, asked)
     return call.done(202)
 
 
@@ -66,44 +66,44 @@ class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @put("/v1/nodes/{ident:str}/maintenance", opt=MAINTENANCE)
-async def set_maintenance(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+async def set_maintenance(call: TheCall, ident: Segment) -> ASGIResponse:
     """Put the node in maintenance."""
     body = await call.json()
     reason = Reason() if body is None else await call.body(Reason)
-    await baremetal.verbs.set_maintenance(call.caller, ident, True, reason.reason)
+    await call.baremetal.verbs.set_maintenance(call.caller, ident, True, reason.reason)
     return call.done(202)
 
 
 @delete("/v1/nodes/{ident:str}/maintenance", opt=MAINTENANCE, status_code=202)
-async def unset_maintenance(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+async def unset_maintenance(call: TheCall, ident: Segment) -> ASGIResponse:
     """Take the node out of maintenance."""
-    await baremetal.verbs.set_maintenance(call.caller, ident, False)
+    await call.baremetal.verbs.set_maintenance(call.caller, ident, False)
     return call.done(202)
 
 
 @get("/v1/nodes/{ident:str}/validate", opt=GET)
-async def validate_node(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+async def validate_node(call: TheCall, ident: Segment) -> Response[bytes]:
     """Per interface: whether the node has what it needs, and what it lacks."""
-    return call.answer(await baremetal.verbs.validate(call.caller, ident))
+    return call.answer(await call.baremetal.verbs.validate(call.caller, ident))
 
 
 @get("/v1/nodes/{ident:str}/management/boot_device", opt=GET)
-async def show_boot_device(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+async def show_boot_device(call: TheCall, ident: Segment) -> Response[bytes]:
     """The boot device that was last set."""
-    return call.answer(await baremetal.verbs.boot_device(call.caller, ident))
+    return call.answer(await call.baremetal.verbs.boot_device(call.caller, ident))
 
 
 @put("/v1/nodes/{ident:str}/management/boot_device", opt=BOOT_DEVICE, status_code=204)
-async def set_boot_device(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+async def set_boot_device(call: TheCall, ident: Segment) -> ASGIResponse:
     """Start setting the boot device."""
-    await baremetal.verbs.set_boot_device(call.caller, ident, await call.body(BootDevice))
+    await call.baremetal.verbs.set_boot_device(call.caller, ident, await call.body(BootDevice))
     return call.done(204)
 
 
 @get("/v1/nodes/{ident:str}/management/boot_device/supported", opt=GET)
-async def show_boot_devices(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+async def show_boot_devices(call: TheCall, ident: Segment) -> Response[bytes]:
     """The devices the node's driver can boot from."""
-    devices = await baremetal.verbs.boot_devices(call.caller, ident)
+    devices = await call.baremetal.verbs.boot_devices(call.caller, ident)
     return call.answer({"supported_boot_devices": devices})
 
 
@@ -114,28 +114,28 @@ class Traits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @get("/v1/nodes/{ident:str}/traits", opt=GET)
-async def list_traits(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+async def list_traits(call: TheCall, ident: Segment) -> Response[bytes]:
     """The node's traits."""
     require(call.minor, 37)
-    return call.answer({"traits": await baremetal.read.traits(call.caller, ident)})
+    return call.answer({"traits": await call.baremetal.read.traits(call.caller, ident)})
 
 
 @put("/v1/nodes/{ident:str}/traits", opt=TRAITS, status_code=204)
-async def set_traits(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+async def set_traits(call: TheCall, ident: Segment) -> ASGIResponse:
     """Replace the node's traits."""
     require(call.minor, 37)
     asked = await call.body(Traits)
-    await baremetal.verbs.set_traits(call.caller, ident, lambda _: asked.traits)
+    await call.baremetal.verbs.set_traits(call.caller, ident, lambda _: asked.traits)
     return call.done(204)
 
 
 @put("/v1/nodes/{ident:str}/traits/{trait:str}", opt=TRAITS, status_code=204)
-async def add_trait(call: Call, baremetal: Baremetal, ident: str, trait: str) -> Response[None]:
+async def add_trait(call: TheCall, ident: Segment, trait: Segment) -> ASGIResponse:
     """Add one trait."""
     require(call.minor, 37)
     if await _has_content(call):
         raise InvalidInputError("No body is expected when a trait is added by its name")
-    await baremetal.verbs.set_traits(call.caller, ident, lambda present: [*present, trait])
+    await call.baremetal.verbs.set_traits(call.caller, ident, lambda present: [*present, trait])
     return call.done(204)
 
 
@@ -145,15 +145,15 @@ async def _has_content(call: Call) -> bool:
 
 
 @delete("/v1/nodes/{ident:str}/traits", opt=TRAITS, status_code=204)
-async def remove_traits(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+async def remove_traits(call: TheCall, ident: Segment) -> ASGIResponse:
     """Remove all traits."""
     require(call.minor, 37)
-    await baremetal.verbs.set_traits(call.caller, ident, lambda _: [])
+    await call.baremetal.verbs.set_traits(call.caller, ident, lambda _: [])
     return call.done(204)
 
 
 @delete("/v1/nodes/{ident:str}/traits/{trait:str}", opt=TRAITS, status_code=204)
-async def remove_trait(call: Call, baremetal: Baremetal, ident: str, trait: str) -> Response[None]:
+async def remove_trait(call: TheCall, ident: Segment, trait: Segment) -> ASGIResponse:
     """Remove one trait."""
     require(call.minor, 37)
 
@@ -162,14 +162,14 @@ async def remove_trait(call: Call, baremetal: Baremetal, ident: str, trait: str)
             raise NotFoundError(f"Node {ident} doesn't have a trait '{trait}'")
         return [name for name in present if name != trait]
 
-    await baremetal.verbs.set_traits(call.caller, ident, without)
+    await call.baremetal.verbs.set_traits(call.caller, ident, without)
     return call.done(204)
 
 
 @get("/v1/nodes/{ident:str}/vendor_passthru/methods", opt=GET)
-async def list_vendor_methods(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+async def list_vendor_methods(call: TheCall, ident: Segment) -> Response[bytes]:
     """The driver's own methods: this release's drivers have none."""
-    await baremetal.read.node(call.caller, ident, ("uuid",))
+    await call.baremetal.read.node(call.caller, ident, ("uuid",))
     none: dict[str, Any] = {}
     return call.answer(none)
 

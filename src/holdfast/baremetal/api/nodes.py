@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Response, delete, get, patch, post
+from litestar.response.base import ASGIResponse
 
-from holdfast.baremetal.api.call import Call, Query
+from holdfast.baremetal.api.call import Call, Query, Segment, TheCall
 from holdfast.baremetal.api.render import page, rendered
 from holdfast.baremetal.api.versions import require
 from holdfast.baremetal.errors import NotSupportedError
 from holdfast.baremetal.fields import NODE, NODE_BRIEF, NODE_STATES, shown
-from holdfast.baremetal.service import Baremetal
 from holdfast.baremetal.service.filters import NodeFilter
 from holdfast.baremetal.service.patch import fields_of, parse
 from holdfast.baremetal.states import ALL_STATES, Provision
@@ -27,7 +27,7 @@ _ENROLL_SINCE = 11  # before it, new nodes were available at once
 
 
 @get("/v1/nodes", opt=GET)
-async def list_nodes(call: Call, baremetal: Baremetal) -> Response[bytes]:
+async def list_nodes(call: TheCall) -> Response[bytes]:
     """A page of nodes, brief unless ``detail`` or ``fields`` is given."""
     asked = call.query.fields(NODE)
     detail = call.query.flag("detail", 43)
@@ -35,23 +35,21 @@ async def list_nodes(call: Call, baremetal: Baremetal) -> Response[bytes]:
         raise InvalidInputError("Can't fetch a subset of fields with 'detail' set")
     brief = tuple(name for name in NODE_BRIEF if NODE[name].since <= call.minor)
     names = shown("node", call.minor) if detail else asked or brief
-    return await _page(call, baremetal, "nodes", names)
+    return await _page(call, "nodes", names)
 
 
 @get("/v1/nodes/detail", opt=GET)
-async def list_nodes_in_detail(call: Call, baremetal: Baremetal) -> Response[bytes]:
+async def list_nodes_in_detail(call: TheCall) -> Response[bytes]:
     """A page of nodes with every field."""
-    return await _page(call, baremetal, "nodes/detail", shown("node", call.minor))
+    return await _page(call, "nodes/detail", shown("node", call.minor))
 
 
-async def _page(
-    call: Call, baremetal: Baremetal, path: str, names: tuple[str, ...]
-) -> Response[bytes]:
+async def _page(call: Call, path: str, names: tuple[str, ...]) -> Response[bytes]:
     query = call.query.page(names)
     asked = node_filter(call.query, call.minor)
     call.query.finish()
-    documents = await baremetal.read.nodes(call.caller, asked, query)
-    return call.answer(page(call, baremetal.read, path, "nodes", query, documents))
+    documents = await call.baremetal.read.nodes(call.caller, asked, query)
+    return call.answer(page(call, call.baremetal.read, path, "nodes", query, documents))
 
 
 def node_filter(query: Query, minor: int) -> NodeFilter:
@@ -86,14 +84,14 @@ def node_filter(query: Query, minor: int) -> NodeFilter:
 
 
 @post("/v1/nodes", opt=CREATE)
-async def create_node(call: Call, baremetal: Baremetal) -> Response[bytes]:
+async def create_node(call: TheCall) -> Response[bytes]:
     """Enrol a node."""
     document = await call.object()
     _require_fields(call, list(document))
     call.query.finish()
     state = Provision.ENROLL if call.minor >= _ENROLL_SINCE else Provision.AVAILABLE
-    uuid = await baremetal.nodes.create(call.caller, document, state)
-    body = await node_document(call, baremetal, str(uuid), shown("node", call.minor))
+    uuid = await call.baremetal.nodes.create(call.caller, document, state)
+    body = await node_document(call, str(uuid), shown("node", call.minor))
     return call.answer(body, 201, {"Location": f"{call.url}/v1/nodes/{uuid}"})
 
 
@@ -104,61 +102,59 @@ def _require_fields(call: Call, names: list[str]) -> None:
 
 
 @get("/v1/nodes/{ident:str}", opt=GET)
-async def show_node(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+async def show_node(call: TheCall, ident: Segment) -> Response[bytes]:
     """One node by UUID or name."""
     names = call.query.fields(NODE) or shown("node", call.minor)
     call.query.finish()
-    return call.answer(await node_document(call, baremetal, ident, names))
+    return call.answer(await node_document(call, ident, names))
 
 
-async def node_document(
-    call: Call, baremetal: Baremetal, ident: str, names: tuple[str, ...]
-) -> dict[str, Any]:
+async def node_document(call: Call, ident: str, names: tuple[str, ...]) -> dict[str, Any]:
     """One node as it goes out."""
-    document = await baremetal.read.node(call.caller, ident, names)
+    document = await call.baremetal.read.node(call.caller, ident, names)
     return rendered(call, "nodes", names, [document])[0]
 
 
 @patch("/v1/nodes/{ident:str}", opt=UPDATE)
-async def update_node(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+async def update_node(call: TheCall, ident: Segment) -> Response[bytes]:
     """Apply a JSON patch."""
     operations: Json = await call.json()
     reset = call.query.flag("reset_interfaces", 45)
     call.query.finish()
     _require_fields(call, fields_of(parse(operations)))
-    uuid = await baremetal.nodes.update(
+    uuid = await call.baremetal.nodes.update(
         call.caller, ident, operations, reset_interfaces=bool(reset)
     )
-    return call.answer(await node_document(call, baremetal, str(uuid), shown("node", call.minor)))
+    return call.answer(await node_document(call, str(uuid), shown("node", call.minor)))
 
 
 @delete("/v1/nodes/{ident:str}", opt=DELETE, status_code=204)
-async def delete_node(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+async def delete_node(call: TheCall, ident: Segment) -> ASGIResponse:
     """Delete a node and its ports."""
     call.query.finish()
-    await baremetal.nodes.delete(call.caller, ident)
+    await call.baremetal.nodes.delete(call.caller, ident)
     return call.done(204)
 
 
 @delete("/v1/nodes", opt=DELETE, status_code=204)
-async def delete_all_nodes(call: Call) -> Response[None]:
+async def delete_all_nodes(call: TheCall) -> ASGIResponse:
     """Refused: a node is deleted by its name or UUID."""
     raise NotSupportedError(f"Name the node to delete: DELETE {call.url}/v1/nodes/<UUID or name>")
 
 
 @get("/v1/nodes/{ident:str}/states", opt=GET)
-async def show_states(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+async def show_states(call: TheCall, ident: Segment) -> Response[bytes]:
     """The node's states and targets."""
     call.query.finish()
     names = tuple(name for name in NODE_STATES if NODE[name].since <= call.minor)
-    return call.answer(await node_document(call, baremetal, ident, names))
+    return call.answer(await node_document(call, ident, names))
 
 
 @get("/v1/nodes/{ident:str}/children", opt=GET)
-async def list_children(call: Call, baremetal: Baremetal, ident: str) -> Response[bytes]:
+async def list_children(call: TheCall, ident: Segment) -> Response[bytes]:
     """UUIDs of the nodes whose parent this is."""
     require(call.minor, 83)
-    return call.answer({"children": await baremetal.read.children(call.caller, ident)})
+    return call.answer({"children": await call.baremetal.read.children(call.caller, ident)})
 
 
 HANDLERS = (

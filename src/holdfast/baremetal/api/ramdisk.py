@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from litestar import Response, get, post
+from litestar.response.base import ASGIResponse
 
-from holdfast.baremetal.api.call import Call
+from holdfast.baremetal.api.call import Segment, TheCall
 from holdfast.baremetal.api.render import rendered
 from holdfast.baremetal.api.versions import require
-from holdfast.baremetal.service import Baremetal
 from holdfast.baremetal.service.ramdisk import SHOWN, Heartbeat
 
 _SINCE = 22
@@ -15,21 +15,21 @@ PUBLIC = {"policy": "public"}
 
 
 @get("/v1/lookup", opt=PUBLIC)
-async def lookup(call: Call, baremetal: Baremetal) -> Response[bytes]:
+async def lookup(call: TheCall) -> Response[bytes]:
     """Tell a booted ramdisk which node it is, and give it its agent's configuration."""
     require(call.minor, _SINCE)
     addresses, node_uuid = call.query.text("addresses"), call.query.text("node_uuid")
     call.query.finish()
-    document, config = await baremetal.ramdisk.lookup(addresses, node_uuid)
+    document, config = await call.baremetal.ramdisk.lookup(addresses, node_uuid)
     node = rendered(call, "nodes", SHOWN, [document])[0]
     return call.answer({"node": node, "config": config}, headers={"Cache-Control": "no-store"})
 
 
 @post("/v1/heartbeat/{ident:str}", opt=PUBLIC)
-async def heartbeat(call: Call, baremetal: Baremetal, ident: str) -> Response[None]:
+async def heartbeat(call: TheCall, ident: Segment) -> ASGIResponse:
     """Hear that an agent is there, and where."""
     require(call.minor, _SINCE)
-    await baremetal.ramdisk.heartbeat(ident, await call.body(Heartbeat))
+    await call.baremetal.ramdisk.heartbeat(ident, await call.body(Heartbeat))
     return call.done(202)
 
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from holdfast.baremetal.credentials import SecretBox
 from holdfast.baremetal.service.conductors import Conductors
 from holdfast.baremetal.service.nodes import Nodes
@@ -12,6 +14,7 @@ from holdfast.baremetal.service.placement import Placement
 from holdfast.baremetal.service.ports import Ports
 from holdfast.baremetal.service.ramdisk import Ramdisk
 from holdfast.baremetal.service.reading import Reader
+from holdfast.baremetal.service.rows import ident_condition
 from holdfast.baremetal.service.secrets import NodeSecrets
 from holdfast.baremetal.service.verbs import Verbs
 from holdfast.baremetal.settings import BaremetalSettings
@@ -36,3 +39,12 @@ class Baremetal:
         self.verbs = Verbs(store.db, store, settings)
         self.ramdisk = Ramdisk(store.db, store, secrets, settings)
         self.conductors = Conductors(store)
+        self._db = store.db
+
+    async def find(self, ident: str) -> UUID | None:
+        """The UUID of the node with this name or UUID, whosever it is; None if there is none."""
+        condition, value = ident_condition(ident)
+        return await self._db.fetchval(
+            f"select n.uuid from node n where {condition}",  # noqa: S608 - a column of ours
+            value,
+        )

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 COLOURS: Final = ("cyan", "magenta", "yellow", "green", "blue", "red")
-BAR_WIDTH: Final = 40
+BAR_WIDTH: Final = 28
 NODE_BAR: Final = " ▁▂▃▄▅▆▇█"
 GONE: Final = "grey42"
 
@@ -35,8 +35,7 @@ class Node(msgspec.Struct, kw_only=True):
     step: str = ""
     share: float = 0.0  # of the deployment that is done, 0 to 1
     owner: str = ""
-    changed_hands: bool = False
-    owners: int = 0
+    taken_over: bool = False  # its owner has changed since the deployment began
 
 
 class Picture(msgspec.Struct, kw_only=True):
@@ -69,7 +68,13 @@ def draw(picture: Picture) -> Group:
     return Group(
         title,
         Panel(_ring(picture), title="ring: held shards", title_align="left"),
-        Panel(_nodes(picture), title=f"machines: {states or 'none'}", title_align="left"),
+        Panel(
+            _nodes(picture),
+            title=f"machines: {states or 'none'}",
+            subtitle="coloured by owner; ↻ taken over",
+            title_align="left",
+            subtitle_align="left",
+        ),
         Panel(Text("\n".join(picture.events[-6:])), title="events", title_align="left"),
     )
 
@@ -104,8 +109,7 @@ def _cell(node: Node) -> Text:
     else:
         mark = Text(NODE_BAR[round(node.share * (len(NODE_BAR) - 1))] + " ")
     style = colour_of(node.owner) if node.owner else GONE
-    name = Text(node.name, f"{style} reverse" if node.changed_hands else style)
-    return mark + name
+    return mark + Text(node.name, style) + Text("↻" if node.taken_over else " ", style)
 
 
 def line(picture: Picture) -> str:

@@ -53,6 +53,7 @@ class Stage:
 
     def __init__(self, conductors: int) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="holdfast-demo-"))
+        self.folder.chmod(0o711)  # as root, PostgreSQL runs as another user
         self.api_port, self.host_port, rack_port = free_ports(3)
         self._environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith("HOLDFAST_")},

@@ -95,8 +95,8 @@ class Watch:
         shard = self._shard_of.get(uuid)
         holder = self.owner_of_shard.get(shard) if shard is not None else None
         owner = self._slots.get(holder, "") if holder else ""
-        before = self._owner_of.get(uuid, owner)
-        if owner:
+        before = self._owner_of.setdefault(uuid, owner) if self.killed else owner
+        if self.killed is None:
             self._owner_of[uuid] = owner
         total = job["progress"]["total"] if job else 0
         return Node(
@@ -105,8 +105,7 @@ class Watch:
             step=(job["step"] or "") if job else "",
             share=min(1.0, job["progress"]["done"] / total) if job and total else 0.0,
             owner=owner,
-            changed_hands=bool(owner) and before != owner,
-            owners=job["owners"] if job else 0,
+            taken_over=bool(owner) and before != owner,
         )
 
     def slot_of(self, owner: Owner) -> str:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Final
-from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 
-from holdfast.baremetal import api as baremetal
 from holdfast.baremetal.service import Baremetal
-from holdfast.baremetal.service.rows import ident_condition
 from holdfast.core.members import Membership
 from holdfast.identity.service import Identity
 from holdfast.ops import metrics
 from holdfast.ops.roles.process import RoleProcess
-from holdfast.store.pg.database import Database
+from holdfast.ops.sockets import listening, own_ports, passed, url_of
 from holdfast.store.pg.store import PgStore
 from holdfast.web.app import Application, AppParts, create_app
-from holdfast.web.server import ApiServer, inherited, listen
-
-LISTEN_ENV: Final = "HOLDFAST_LISTEN_FDS"
-"""File descriptors of the listening sockets: the common address, then the services' own ports."""
+from holdfast.web.products import baremetal_api
+from holdfast.web.server import ApiServer
 
 
 class Standing:
@@ -62,9 +56,9 @@ class Standing:
 async def run(process: RoleProcess) -> int:
     """Serve until drained."""
     settings = process.settings
-    sockets = _sockets(process)
+    sockets = passed(process.environ) or listening(settings.api)
     async with process.store() as (_, store):
-        standing = Standing(process, store, _address(sockets[0]))
+        standing = Standing(process, store, url_of(sockets[0]))
         registry = metrics.registry(process.role)
         application = _assemble(process, store, sockets, standing, registry)
         server = ApiServer(application, sockets, settings.web)
@@ -95,47 +89,21 @@ def _assemble(
 ) -> Application:
     settings = process.settings
     product = Baremetal(store, process.vault(), settings.baremetal, shards=settings.core.shards)
-    own_ports = [name for name, port in _own_ports(process) if port]
     parts = AppParts(
         identity=Identity(store.db, process.master_key(), settings.identity),
         store=store,
-        apis=(baremetal.mount(product),),
+        apis=(baremetal_api(product),),
         settings=settings.web,
         public_url=settings.api.public_url,
         ports={
             int(sock.getsockname()[1]): name
-            for name, sock in zip(own_ports, sockets[1:], strict=True)
+            for name, sock in zip(own_ports(settings.api), sockets[1:], strict=True)
         },
         registered=standing.registered,
-        find_node=lambda ident: _find_node(store.db, ident),
+        find_node=product.find,
         registry=registry,
     )
     return create_app(parts)
-
-
-async def _find_node(db: Database, ident: str) -> UUID | None:
-    condition, value = ident_condition(ident)
-    found: UUID | None = await db.fetchval(f"select n.uuid from node n where {condition}", value)  # noqa: S608
-    return found
-
-
-def _own_ports(process: RoleProcess) -> list[tuple[str, int]]:
-    return [("baremetal", process.settings.api.ports.baremetal)]
-
-
-def _sockets(process: RoleProcess) -> list[socket.socket]:
-    """The supervisor's sockets, or our own when nobody passed any."""
-    passed = process.environ.get(LISTEN_ENV)
-    if passed:
-        return [inherited(int(descriptor)) for descriptor in passed.split(",")]
-    settings = process.settings.api
-    ports = [settings.port, *(port for _, port in _own_ports(process) if port)]
-    return [listen(settings.host, port) for port in ports]
-
-
-def _address(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def _drain(process: RoleProcess, standing: Standing, server: ApiServer) -> None:

@@ -24,7 +24,7 @@ from holdfast.errors import HoldfastError, InvalidInputError, NotFoundError
 from holdfast.sim.fleet.agent import Agent
 from holdfast.sim.fleet.faults import NO_FAULTS, Faults
 from holdfast.sim.fleet.http import Reply, Request, Response, json_response
-from holdfast.sim.fleet.journal import Journal
+from holdfast.sim.fleet.journal import POWER_CUT, Journal
 from holdfast.sim.fleet.machine import Machine
 
 Json: TypeAlias = dict[str, Any]
@@ -160,7 +160,7 @@ class Control:
 
     def _power_cut(self, machines: list[Machine]) -> Response:
         for machine in machines:
-            self._fleet.journal.fault(machine.name, "power-cut", "")
+            self._fleet.journal.fault(machine.name, POWER_CUT, "")
             machine.cut_power()
         return json_response({"machines": len(machines)})
 

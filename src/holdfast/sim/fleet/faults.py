@@ -24,7 +24,9 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.median_s * math.exp(rng.gauss(0.0, self.sigma)), self.max_s)
 
 
-class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Faults(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """Faults of one machine. The default is none.
 
     ``dead``: "refuse" accepts no connection, "hang" accepts and never answers.

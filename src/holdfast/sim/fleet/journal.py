@@ -20,6 +20,7 @@ from holdfast.sim.fleet.http import Request
 
 READS = ("read", "session")  # actions that change nothing the owner of a machine cares for
 ORIGIN = "x-holdfast-origin"
+POWER_CUT = "power-cut"  # the action of a fault line: the machine lost power
 TAIL_LINES = 2_000
 
 

@@ -8,8 +8,9 @@ Violations (docs/reliability, promises 1 and 3):
   for the same step of one job.
 - ``unsigned``: a command without member or epoch took effect (only when asked for).
 
-A repetition is excused, and counted as such, when a fault was injected into that
-machine in between: then the work was undone and has to be done again.
+A repetition is excused, and counted as such, when that machine's power was cut on
+purpose in between: then the work was undone and has to be done again. No other fault
+excuses anything: after a lost answer, say, one has to look before one repeats.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from holdfast.sim.fleet.journal import READS, Line, read_lines
+from holdfast.sim.fleet.journal import POWER_CUT, READS, Line, read_lines
 
 VIOLATIONS_KEPT_MAX = 200
 NOT_IDEMPOTENT_RESETS = ("ForceRestart", "GracefulRestart", "Nmi")
@@ -124,7 +125,8 @@ class _Referee:
         track = self._track(line.machine)
         if line.kind == "fault":
             self.verdict.faults += 1
-            track.broken_at = line.t
+            if line.action == POWER_CUT:
+                track.broken_at = line.t
         elif line.kind == "command":
             self.verdict.commands += 1
             self._command(track, line)
@@ -222,7 +224,7 @@ def summary(verdict: Verdict) -> str:
         f"lines       {verdict.lines} ({verdict.unreadable} unreadable)",
         f"commands    {verdict.commands}, {verdict.effects} took effect on {len(busy)} machines",
         f"machines    {shared} commanded by more than one member in turn",
-        f"faults      {verdict.faults} injected, {verdict.excused} repetitions excused by them",
+        f"faults      {verdict.faults} injected, {verdict.excused} repetitions after power cuts",
         f"stale reads {verdict.stale_reads}",
         f"takeovers   {_gaps(verdict.takeovers)}",
     ]

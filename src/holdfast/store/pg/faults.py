@@ -28,6 +28,7 @@ _UNREACHABLE: tuple[type[Exception], ...] = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,  # a primary that was demoted under us
     asyncpg.LockNotAvailableError,
+    asyncpg.InternalClientError,  # the server's farewell was read, the end not yet
     OSError,
     TimeoutError,
 )

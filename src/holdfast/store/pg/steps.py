@@ -248,7 +248,7 @@ def _progress(progress: tuple[int, int, str] | None) -> tuple[int | None, int | 
 def _error(error: JobError | None) -> dict[str, str] | None:
     if error is None:
         return None
-    return {"code": error.code, "message": error.message[:ERROR_CHARS_MAX]}
+    return {"code": error.code, "message": without_nul(error.message)[:ERROR_CHARS_MAX]}
 
 
 def _not_in_hand(job: Job, step: str, attempt: int) -> ConflictError:

@@ -1,0 +1,21 @@
+"""The products' APIs, each under its prefix. A further product is a further function here."""
+
+from __future__ import annotations
+
+from holdfast.baremetal import api as baremetal
+from holdfast.baremetal.service import Baremetal
+from holdfast.web.apis import Api
+
+
+def baremetal_api(service: Baremetal) -> Api:
+    """The Bare Metal API under ``/baremetal``; its own port is 6385 elsewhere."""
+    return Api(
+        name="baremetal",
+        prefix=baremetal.PREFIX,
+        router=baremetal.router(service),
+        policies=baremetal.POLICIES,
+        error_body=baremetal.error_body,
+        error_headers=baremetal.error_headers,
+        service=baremetal.SERVICE,
+        rewrite=baremetal.rewrite,
+    )

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.baremetal.people import ADMIN, ALICE, BOB, BaremetalFixture
+
+from holdfast.baremetal.errors import (
+    InvalidTransitionError,
+    NodeLockedError,
+    NodeProtectedError,
+    NotSupportedError,
+)
+from holdfast.baremetal.service.verbs import BootDevice, PowerRequest, ProvisionRequest
+from holdfast.errors import InvalidInputError, NotFoundError
+
+
+async def ask(fixture: BaremetalFixture, uuid: object, target: str, **rest: Any) -> None:
+    asked = ProvisionRequest(target=target, **rest)
+    await fixture.baremetal.verbs.provision(ADMIN, str(uuid), asked)
+
+
+@pytest.mark.parametrize(
+    ("state", "verb", "during", "target", "kind"),
+    [
+        ("enroll", "manage", "verifying", "manageable", "node.verify"),
+        ("manageable", "provide", "cleaning", "available", "node.provide"),
+        ("available", "active", "deploying", "active", "node.deploy"),
+        ("deploy failed", "active", "deploying", "active", "node.deploy"),
+        ("active", "rebuild", "deploying", "active", "node.deploy"),
+        ("active", "deleted", "deleting", "available", "node.undeploy"),
+        ("error", "deleted", "deleting", "available", "node.undeploy"),
+    ],
+)
+async def test_a_verb_writes_its_targets_and_its_job_together(
+    fixture: BaremetalFixture, state: str, verb: str, during: str, target: str, kind: str
+):
+    uuid = await fixture.node(state=state)
+    await fixture.set(uuid, last_error="what went wrong before")
+    await ask(fixture, uuid, verb)
+    row, job = await fixture.row(uuid), await fixture.active(uuid)
+    assert (row["provision_state"], row["target_provision_state"]) == (during, target)
+    assert row["last_error"] is None
+    assert row["provision_updated_at"] is not None
+    assert (job.kind, job.requested_by) == (kind, ADMIN.label())
+    assert job.deadline is not None
+    assert job.args == ({"rebuild": True} if verb == "rebuild" else {})
+
+
+async def test_a_verb_the_state_does_not_allow_names_those_it_does(fixture: BaremetalFixture):
+    uuid = await fixture.node(state="available")
+    with pytest.raises(InvalidTransitionError, match="allowed there: manage, active"):
+        await ask(fixture, uuid, "provide")
+    assert await fixture.store.jobs() == []
+
+
+async def test_a_second_verb_finds_the_node_locked(fixture: BaremetalFixture):
+    uuid = await fixture.node(name="n1", state="available")
+    await fixture.busy(uuid, "node.power")
+    with pytest.raises(NodeLockedError, match="Node n1 is locked by host queued, please retry"):
+        await ask(fixture, uuid, "active")
+    assert (await fixture.row(uuid))["provision_state"] == "available"
+
+
+async def test_of_two_requests_at_once_one_is_taken(fixture: BaremetalFixture):
+    uuid = await fixture.node(state="available")
+    both = await asyncio.gather(
+        ask(fixture, uuid, "active"), ask(fixture, uuid, "active"), return_exceptions=True
+    )
+    assert sorted(type(answer).__name__ for answer in both)[1:] == ["NoneType"]
+    assert len(await fixture.store.jobs()) == 1
+
+
+@pytest.mark.parametrize("state", ["available", "clean failed"])
+async def test_setting_a_node_aside_needs_no_job(fixture: BaremetalFixture, state: str):
+    uuid = await fixture.node(state=state)
+    await fixture.set(uuid, last_error="x", target_provision_state="available")
+    await ask(fixture, uuid, "manage")
+    row = await fixture.row(uuid)
+    assert (row["provision_state"], row["target_provision_state"]) == ("manageable", None)
+    assert await fixture.store.jobs() == []
+
+
+async def test_setting_aside_waits_for_the_job_in_hand(fixture: BaremetalFixture):
+    uuid = await fixture.node(state="available")
+    await fixture.busy(uuid)
+    with pytest.raises(NodeLockedError):
+        await ask(fixture, uuid, "manage")
+
+
+async def test_abort_cancels_the_job_in_hand(fixture: BaremetalFixture):
+    uuid = await fixture.node(state="wait call-back")
+    job = await fixture.busy(uuid, "node.deploy")
+    await ask(fixture, uuid, "abort")
+    cancelled = await fixture.store.job(job.id)
+    assert cancelled is not None
+    assert cancelled.cancel_requested
+
+
+async def test_abort_of_a_job_that_has_just_ended_says_so(fixture: BaremetalFixture):
+    uuid = await fixture.node(state="wait call-back")
+    with pytest.raises(InvalidTransitionError, match="nothing to abort"):
+        await ask(fixture, uuid, "abort")
+
+
+async def test_undeploying_a_waiting_deployment_cancels_it_first(
+    fixture: BaremetalFixture, monkeypatch: pytest.MonkeyPatch
+):
+    uuid = await fixture.node(state="wait call-back")
+    job = await fixture.busy(uuid, "node.deploy")
+
+    async def owner_ends_it(_seconds: float) -> None:
+        await fixture.end(job.id, "cancelled")
+        await fixture.set(uuid, provision_state="deploy failed")
+
+    monkeypatch.setattr("holdfast.baremetal.service.verbs.asyncio.sleep", owner_ends_it)
+    await ask(fixture, uuid, "deleted")
+    assert (await fixture.active(uuid)).kind == "node.undeploy"
+    assert (await fixture.row(uuid))["provision_state"] == "deleting"
+
+
+async def test_undeploying_says_busy_when_the_cancelled_job_does_not_end(
+    fixture: BaremetalFixture, monkeypatch: pytest.MonkeyPatch
+):
+    uuid = await fixture.node(state="wait call-back")
+    await fixture.busy(uuid, "node.deploy")
+
+    async def nothing(_seconds: float) -> None: ...
+
+    monkeypatch.setattr("holdfast.baremetal.service.verbs.asyncio.sleep", nothing)
+    with pytest.raises(NodeLockedError, match="please retry"):
+        await ask(fixture, uuid, "deleted")
+
+
+async def test_missing_driver_info_names_the_keys(fixture: BaremetalFixture):
+    uuid = await fixture.node(driver_info={})
+    with pytest.raises(InvalidInputError, match="missing in driver_info: redfish_address"):
+        await ask(fixture, uuid, "manage")
+    with pytest.raises(InvalidInputError, match="redfish_address"):
+        await fixture.baremetal.verbs.power(ADMIN, str(uuid), PowerRequest(target="power on"))
+    verdict = await fixture.baremetal.verbs.validate(ADMIN, str(uuid))
+    assert verdict["power"]["result"] is False
+    assert "redfish_address" in verdict["power"]["reason"]
+    assert verdict["raid"]["result"] is None
+    assert verdict["network"]["result"] is True
+
+
+async def test_marks_of_operators_come_before_what_is_asked(fixture: BaremetalFixture):
+    protected = await fixture.node(state="active", protected=True)
+    for verb in ("deleted", "rebuild"):
+        with pytest.raises(NodeProtectedError):
+            await ask(fixture, protected, verb)
+    retired = await fixture.node(state="manageable", retired=True)
+    with pytest.raises(InvalidInputError, match="retired"):
+        await ask(fixture, retired, "provide")
+    resting = await fixture.node(state="available", maintenance=True)
+    with pytest.raises(InvalidInputError, match="maintenance"):
+        await ask(fixture, resting, "active")
+
+
+async def test_a_config_drive_goes_with_the_deployment(fixture: BaremetalFixture):
+    uuid = await fixture.node(state="available", instance_info={"image_source": "http://i"})
+    with pytest.raises(InvalidInputError, match="config drive"):
+        await ask(fixture, uuid, "manage", configdrive="H4sI")
+    await ask(fixture, uuid, "active", configdrive={"meta_data": {}})
+    info = (await fixture.row(uuid))["instance_info"]
+    assert info == {"image_source": "http://i", "configdrive": {"meta_data": {}}}
+    shown = await fixture.baremetal.read.node(ADMIN, str(uuid), ("instance_info",))
+    assert b'"configdrive": "******"' in bytes(shown["instance_info"])
+
+
+async def test_what_would_be_ignored_is_refused(fixture: BaremetalFixture):
+    uuid = await fixture.node(state="available")
+    with pytest.raises(NotSupportedError, match="deploy_steps"):
+        await ask(fixture, uuid, "active", deploy_steps=[{"step": "x"}])
+
+
+@pytest.mark.parametrize(
+    ("target", "result"), [("power on", "power on"), ("soft power off", "power off")]
+)
+async def test_power_is_a_job_and_a_target(fixture: BaremetalFixture, target: str, result: str):
+    uuid = await fixture.node()
+    asked = PowerRequest(target=target, timeout=30)
+    await fixture.baremetal.verbs.power(ADMIN, str(uuid), asked)
+    row, job = await fixture.row(uuid), await fixture.active(uuid)
+    assert row["target_power_state"] == result
+    assert (job.kind, job.args) == ("node.power", {"target": target, "timeout": 30})
+
+
+@pytest.mark.parametrize(("target", "timeout"), [("warp", None), ("power on", 0)])
+async def test_a_bad_power_request_is_refused(
+    fixture: BaremetalFixture, target: str, timeout: int | None
+):
+    uuid = await fixture.node()
+    with pytest.raises(InvalidInputError):
+        asked = PowerRequest(target=target, timeout=timeout)
+        await fixture.baremetal.verbs.power(ADMIN, str(uuid), asked)
+
+
+async def test_a_machine_that_must_stay_on_is_not_turned_off(fixture: BaremetalFixture):
+    uuid = await fixture.node(disable_power_off=True)
+    with pytest.raises(InvalidInputError, match="disable_power_off"):
+        await fixture.baremetal.verbs.power(ADMIN, str(uuid), PowerRequest(target="power off"))
+    await fixture.baremetal.verbs.power(ADMIN, str(uuid), PowerRequest(target="power on"))
+
+
+async def test_the_boot_device_is_a_job_and_shown_once_it_is_known(fixture: BaremetalFixture):
+    uuid = await fixture.node()
+    verbs = fixture.baremetal.verbs
+    with pytest.raises(InvalidInputError, match="pxe, disk, cdrom"):
+        await verbs.set_boot_device(ADMIN, str(uuid), BootDevice(boot_device="tape"))
+    await verbs.set_boot_device(ADMIN, str(uuid), BootDevice(boot_device="pxe", persistent=True))
+    job = await fixture.active(uuid)
+    assert (job.kind, job.args) == ("node.boot_device", {"device": "pxe", "persistent": True})
+    unknown = {"boot_device": None, "persistent": None}
+    assert await verbs.boot_device(ADMIN, str(uuid)) == unknown
+    await fixture.set(
+        uuid, driver_internal_info={"boot_device": {"device": "pxe", "persistent": True}}
+    )
+    assert await verbs.boot_device(ADMIN, str(uuid)) == {"boot_device": "pxe", "persistent": True}
+
+
+async def test_maintenance_waits_for_no_job(fixture: BaremetalFixture):
+    uuid = await fixture.node()
+    await fixture.busy(uuid)
+    await fixture.set(uuid, fault="power failure")
+    await fixture.baremetal.verbs.set_maintenance(ADMIN, str(uuid), True, "a new fan")
+    row = await fixture.row(uuid)
+    assert (row["maintenance"], row["maintenance_reason"]) == (True, "a new fan")
+    await fixture.baremetal.verbs.set_maintenance(ADMIN, str(uuid), False)
+    row = await fixture.row(uuid)
+    assert (row["maintenance"], row["maintenance_reason"], row["fault"]) == (False, None, None)
+
+
+async def test_traits_are_names_and_at_most_fifty(fixture: BaremetalFixture):
+    uuid = str(await fixture.node())
+    await fixture.baremetal.verbs.set_traits(ADMIN, uuid, lambda _: ["CUSTOM_B", "CUSTOM_A"])
+    await fixture.baremetal.verbs.set_traits(ADMIN, uuid, lambda t: [*t, "HW_CPU_X86_AVX"])
+    expected = ["CUSTOM_A", "CUSTOM_B", "HW_CPU_X86_AVX"]
+    assert await fixture.baremetal.read.traits(ADMIN, uuid) == expected
+    for wrong in (["lower"], ["CUSTOM_a"], [f"CUSTOM_{n}" for n in range(51)]):
+        with pytest.raises(InvalidInputError):
+            await fixture.baremetal.verbs.set_traits(ADMIN, uuid, lambda _, t=wrong: t)
+
+
+async def test_another_projects_node_takes_no_verb(fixture: BaremetalFixture):
+    uuid = str(await fixture.node(ALICE, state="available"))
+    verbs = fixture.baremetal.verbs
+    for attempt in (
+        verbs.provision(BOB, uuid, ProvisionRequest(target="active")),
+        verbs.power(BOB, uuid, PowerRequest(target="power on")),
+        verbs.set_boot_device(BOB, uuid, BootDevice(boot_device="pxe")),
+    ):
+        with pytest.raises(NotFoundError):
+            await attempt
+    assert await fixture.store.jobs() == []
