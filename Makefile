@@ -31,7 +31,7 @@ test: lint $(CLIENTS) $(PROGRAMS) ## lint, then every test within the time budge
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 compat: $(DEV) $(CLIENTS) $(PROGRAMS) ## unmodified clients of others against Holdfast (PART=baremetal)
-	$(BIN)/pytest tests/compat/$(PART) $(PYTEST_ARGS)
+	HOLDFAST_COMPAT_DOC=1 $(BIN)/pytest tests/compat/$(PART) $(PYTEST_ARGS)
 
 lint: $(DEV) ## style, types and layers
 	$(BIN)/ruff check .

@@ -99,7 +99,11 @@ def test_every_package_folder_has_an_init():
 
 
 def test_no_module_has_a_name_that_says_nothing():
-    named = {name_of(p) for p in modules(SRC, TESTS) if BANNED_NAMES & {p.stem, *p.parts}}
+    named = {
+        name_of(p)
+        for p in modules(SRC, TESTS)
+        if BANNED_NAMES & {p.stem, *p.relative_to(ROOT).parts}
+    }
     assert named == set()
 
 
@@ -147,6 +151,12 @@ def test_every_setting_has_a_reader():
 
     read = read_attributes()
     assert [path for path, name in leaves(Settings, "") if name not in read] == []
+
+
+def test_the_readmes_map_has_at_most_a_dozen_lines():
+    text = (ROOT / "README.md").read_text()
+    lines = text.split("## Map\n\n")[1].split("\n\n")[0].splitlines()
+    assert 5 <= len(lines) <= 12
 
 
 @pytest.mark.parametrize("word", ["TO" + "DO", "FIX" + "ME", "X" + "XX"])

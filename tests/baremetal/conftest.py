@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import AsyncGenerator
-from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
-from tests.baremetal.people import BaremetalFixture
+from tests.baremetal.people import BaremetalFixture, KnownCallers
 from tests.database import database_url  # noqa: F401
-from tests.identity.people import ADMIN_PASSWORD, MASTER_KEY, admin_token
 
-from holdfast.baremetal import api
 from holdfast.baremetal.models import KINDS
 from holdfast.baremetal.service import Baremetal
 from holdfast.baremetal.settings import BaremetalSettings
-from holdfast.identity.bootstrap import bootstrap
 from holdfast.identity.service import Identity
+from holdfast.sim.memstore import MemStore
 from holdfast.store.pg.database import Database
 from holdfast.store.pg.store import PgStore
 from holdfast.store.secrets import Vault
-from holdfast.web.apis import Api
-from holdfast.web.app import AppParts, create_app
+from holdfast.web.app import Application, AppParts, create_app
+from holdfast.web.products import baremetal_api
 from holdfast.web.settings import WebSettings
 
-TABLES = "node, port, job, shard_claim, member, project, account, role, role_grant, token"
+TABLES = "node, port, job, shard_claim, member"
+MASTER_KEY = b"a master key for tests, 32 bytes"
 
 
 @pytest.fixture
@@ -55,41 +56,29 @@ def fixture(db: Database, store: PgStore, baremetal: Baremetal, vault: Vault) ->
     return BaremetalFixture(db, store, baremetal, vault)
 
 
-@pytest.fixture
-async def identity(db: Database, tmp_path: Path) -> Identity:
-    await bootstrap(db, tmp_path, "http://hf:8080", password=ADMIN_PASSWORD)
-    return Identity(db, MASTER_KEY)
-
-
-def mounted(baremetal: Baremetal) -> Api:
-    return Api(
-        name="baremetal",
-        prefix=api.PREFIX,
-        router=api.router(baremetal),
-        policies=api.POLICIES,
-        error_body=api.error_body,
-        error_headers=api.error_headers,
-        service=api.SERVICE,
-        rewrite=api.rewrite,
-    )
-
-
-@pytest.fixture
-async def client(
-    identity: Identity, store: PgStore, baremetal: Baremetal
-) -> AsyncGenerator[httpx.AsyncClient]:
-    """The administrator's requests to the API's root, speaking 1.95."""
+@functools.cache
+def application() -> tuple[Application, Baremetal]:
+    """The assembled API, made once, as that is slow; and the service it runs on, to be filled."""
+    service = Baremetal.__new__(Baremetal)
     parts = AppParts(
-        identity=identity,
-        store=store,
-        apis=(mounted(baremetal),),
+        identity=cast("Identity", KnownCallers()),
+        store=MemStore(time.time, {"node": None}),
+        apis=(baremetal_api(service),),
         settings=WebSettings(access_log=False),
         registry=CollectorRegistry(),
     )
-    transport = httpx.ASGITransport(app=create_app(parts).asgi, raise_app_exceptions=True)
+    return create_app(parts), service
+
+
+@pytest.fixture
+async def client(baremetal: Baremetal) -> AsyncGenerator[httpx.AsyncClient]:
+    """The administrator's requests to the API's root, speaking 1.95."""
+    app, service = application()
+    vars(service).update(vars(baremetal))
+    transport = httpx.ASGITransport(app=app.asgi, raise_app_exceptions=True)
     async with httpx.AsyncClient(
         transport=transport, base_url="http://hf:8080/baremetal"
     ) as client:
-        client.headers["X-Auth-Token"] = await admin_token(identity)
+        client.headers["X-Auth-Token"] = "admin"
         client.headers["X-OpenStack-Ironic-API-Version"] = "1.95"
         yield client

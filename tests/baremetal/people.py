@@ -9,7 +9,9 @@ from uuid import UUID, uuid4
 from holdfast.baremetal.models import KIND
 from holdfast.baremetal.service import Baremetal
 from holdfast.baremetal.states import Provision
+from holdfast.errors import NotAuthenticatedError
 from holdfast.identity.policy import Caller, implied
+from holdfast.identity.settings import IdentitySettings
 from holdfast.store.model import Job, NewJob, ObjectRef, Submission
 from holdfast.store.pg.database import Database
 from holdfast.store.pg.store import PgStore
@@ -30,6 +32,21 @@ def caller(project: str, *roles: str, everywhere: bool = False) -> Caller:
 ADMIN = caller("admin", everywhere=True)
 ALICE = caller("alice")
 BOB = caller("bob")
+
+READER = caller("alice", "reader")
+
+
+class KnownCallers:
+    """What stands for ``identity`` in tests of the API: each token is its caller's name."""
+
+    settings = IdentitySettings()
+
+    async def caller(self, token: str) -> Caller:
+        known = {"admin": ADMIN, "alice": ALICE, "bob": BOB, "reader": READER}
+        if token not in known:
+            raise NotAuthenticatedError("no such token")
+        return known[token]
+
 
 REDFISH: dict[str, Any] = {"redfish_address": "http://bmc:8000"}
 

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from sqlalchemy import Table
-
 import pytest
+from sqlalchemy import Table
 
 from holdfast.baremetal.models import KINDS, NODE, PORT
 from holdfast.store.pg.database import Database

@@ -9,7 +9,6 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-
 from tests.compat.coverage import Coverage
 from tests.compat.machines import Fleet, Sushy
 from tests.compat.system import Balancer, System
@@ -24,12 +23,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def folder() -> Generator[Path]:
-    """Everything these tests write; short, as Unix sockets lie below it."""
+def folder(request: pytest.FixtureRequest) -> Generator[Path]:
+    """Everything these tests write, kept if one fails; short, as Unix sockets lie below it."""
     path = Path(tempfile.mkdtemp(prefix="hf-compat-"))
     path.chmod(0o711)  # the embedded database may run as another user
     yield path
-    shutil.rmtree(path, ignore_errors=True)
+    if request.session.testsfailed:
+        print(f"the logs are kept in {path}")  # noqa: T201
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

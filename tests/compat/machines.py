@@ -11,7 +11,6 @@ from typing import Any
 from uuid import NAMESPACE_DNS, uuid5
 
 import msgspec
-
 from tests.compat.clients import BIN
 from tests.compat.programs import Program, free_ports
 

@@ -9,8 +9,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from holdfast.store.embedded import EmbeddedPostgres
 from tests.compat.programs import Program, free_ports
+
+from holdfast.store.embedded import EmbeddedPostgres
 
 ROOT = Path(__file__).parents[2]
 HOLDFAST = (Path(sys.executable).parent / "holdfast",)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -100,10 +99,14 @@ class Running:
                 found.append(int(entry.name))
         return found
 
-    def stop(self) -> int:
-        """TERM, and its exit status."""
+    def signal(self, number: int) -> None:
+        """Send a signal to the supervisor."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Its exit status."""
+        assert self.process is not None
         return self.process.wait(60)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import ConfigError
-from holdfast.ops import config
+from holdfast.ops import aliases, config
 
 
 def faults_of(path: Path | None = None, **environ: str) -> list[str]:
@@ -118,3 +118,61 @@ def test_truth_in_the_environment(text: str, value: bool):
 def test_lists_in_the_environment_are_separated_by_commas_or_json():
     assert config._convert(config._Text("a, b"), list[str]) == ["a", "b"]
     assert config._convert(config._Text('["a", "b"]'), list[str]) == ["a", "b"]
+
+
+def test_a_gateway_beyond_loopback_without_tls_has_to_be_asked_for():
+    (fault,) = faults_of(HOLDFAST_RACK__HOST="10.1.2.3")
+    assert "rack.host (10.1.2.3) is beyond loopback" in fault
+    (fault,) = faults_of(HOLDFAST_RACK__URL="http://gateway.example:8083")
+    assert "rack.url (gateway.example) is beyond loopback" in fault
+    (fault,) = faults_of(HOLDFAST_RACK__URL="gateway.example")
+    assert "rack.url must be http://host:port" in fault
+    environ = {"HOLDFAST_RACK__HOST": "10.1.2.3", "HOLDFAST_RACK__PLAIN_HTTP": "true"}
+    rack = config.load(environ={"HOLDFAST_DATA_DIR": "/nonexistent", **environ}).settings.rack
+    assert rack.gateway_url == "http://10.1.2.3:8083"
+    assert config.Settings().rack.gateway_url == "http://127.0.0.1:8083"
+
+
+def test_names_of_the_reference_are_taken_and_answered_with_ours(toml):
+    """I11, I13: whoever comes with an ironic.conf finds the settings by the names he knows."""
+    path = toml(
+        "[conductor]\nconductor_group = 'east'\n[api]\nmax_limit = 77\n[DEFAULT]\nhost = 'a'"
+    )
+    environ = {"HOLDFAST_DATA_DIR": "/nonexistent", "HOLDFAST_API__API_WORKERS": "3"}
+    loaded = config.load(path, environ)
+    assert loaded.settings.conductor.group == "east"
+    assert loaded.settings.baremetal.page_max == 77
+    assert loaded.settings.host.name == "a"
+    assert loaded.settings.api.processes == 3
+    assert len(loaded.warnings) == 4
+    text = "\n".join(loaded.warnings)
+    assert f"conductor.conductor_group ({path}) is called conductor.group here" in text
+    assert "HOLDFAST_API__API_WORKERS) is called api.processes here" in text
+
+
+def test_our_own_name_wins_over_that_of_the_reference(toml):
+    path = toml("[api]\nmax_limit = 77")
+    environ = {"HOLDFAST_DATA_DIR": "/nonexistent", "HOLDFAST_BAREMETAL__PAGE_MAX": "50"}
+    loaded = config.load(path, environ)
+    assert loaded.settings.baremetal.page_max == 50
+    assert "ignored, for baremetal.page_max is set as well" in loaded.warnings[0]
+
+
+def test_a_faulty_value_under_a_name_of_the_reference_is_a_fault(toml):
+    [fault] = faults_of(toml("[api]\nmax_limit = 0"))
+    assert "baremetal.page_max = 0" in fault
+    [fault] = faults_of(toml("[database]\nconnection = 'mysql+pymysql://root:calvin@db'"))
+    assert "must begin with postgresql://" in fault
+    assert "calvin" not in fault
+
+
+def test_what_is_not_a_name_anywhere_is_still_a_fault(toml):
+    [fault] = faults_of(toml("[DEFAULT]\ndebug = true"))
+    assert "no section 'DEFAULT'" in fault
+
+
+def test_every_alias_stands_for_a_path_of_two_parts_or_more():
+    known = set(config.known_paths())
+    for alias, name in aliases.ALIASES.items():
+        assert tuple(alias.lower().split(".")) not in known, f"{alias} is a setting of ours"
+        assert "." in name

@@ -177,10 +177,12 @@ async def test_a_child_that_cannot_be_started_is_tried_again(tmp_path: Path):
 
 async def test_an_obituary_is_kept_while_the_database_is_away(tmp_path: Path):
     registry = Registry(refuse=3)
-    async with supervised(child(tmp_path, "w(1); sys.exit(3)"), registry=registry) as (_, lines, _):
+    code = "w(1); print('what went wrong'); sys.exit(3)"
+    async with supervised(child(tmp_path, code), registry=registry) as (_, lines, _):
         await lines.until(lambda seen: any("lease was ended" in line for line in seen))
         assert registry.ended[0][1:] == (1, "obituary: exited with status 3")
-        assert any("exited with status 3; started again in 0.01 s" in line for line in lines.seen)
+        [line] = [line for line in lines.seen if "again in 0.01 s" in line]
+        assert "exited with status 3, its log ending in: what went wrong; started again" in line
 
 
 async def test_a_child_that_dies_at_once_is_started_ever_more_slowly(tmp_path: Path):

@@ -86,6 +86,9 @@ def _interface(kind: str) -> Field:
 CONDUCTOR = "(m.slot || '.' || m.host)"
 """How a conductor is called on the wire (``hostname``): its slot on its host."""
 
+QUEUED = "queued"
+"""What stands in ``reservation`` while a node has a job and its shard has no conductor."""
+
 _INSTANCE_INFO = (
     "case when n.instance_info ? 'configdrive' "
     "then jsonb_set(n.instance_info, '{configdrive}', '\"******\"') "
@@ -133,7 +136,7 @@ _NODE_FIELDS = (
     _plain("last_error"),
     Field(
         name="reservation",
-        sql=f"case when j.id is not null then coalesce({CONDUCTOR}, 'queued') end",
+        sql=f"case when j.id is not null then coalesce({CONDUCTOR}, '{QUEUED}') end",
         joins=("owner", "job"),
     ),
     _json("clean_step", 7),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import sys
+from typing import Any, cast
 
 import click
 import msgspec
 
 from holdfast.cli.context import Cli
+from holdfast.errors import ConfigError
 
 
 @click.group()
@@ -20,19 +22,27 @@ def config() -> None:
 @click.pass_obj
 def check(obj: Cli) -> None:
     """Report every fault of the configuration at once; says what it is made of if there is none."""
-    from holdfast.ops.config import data_dir
+    from holdfast.ops import config as configuration
 
-    loaded = obj.load()
+    try:
+        loaded = obj.load()
+    except ConfigError as error:
+        if obj.output == "table" or "faults" not in error.details:
+            raise
+        faults = cast("list[str]", error.details["faults"])
+        obj.show({"faults": faults}, ("fault",), [(fault,) for fault in faults])
+        sys.exit(1)
     where = str(loaded.file) if loaded.file else None
-    folder = str(data_dir(loaded.settings, os.environ))
+    folder = str(configuration.data_dir(loaded.settings, os.environ))
     document: dict[str, Any] = {
         "file": where,
         "data_dir": folder,
         "set": len(loaded.entries),
         "faults": [],
+        "warnings": list(loaded.warnings),
     }
-    rows = [(where or "none", folder, len(loaded.entries), "none")]
-    obj.show(document, ("file", "data directory", "settings made", "faults"), rows)
+    rows = [(where or "none", folder, len(loaded.entries), "none", len(loaded.warnings) or "none")]
+    obj.show(document, ("file", "data directory", "settings made", "faults", "warnings"), rows)
 
 
 @config.command()

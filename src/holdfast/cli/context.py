@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from holdfast.cli.output import rendered, table
 
 if TYPE_CHECKING:
     from holdfast.cli.client import Client
     from holdfast.ops.config import Loaded
     from holdfast.ops.datadir import DataDir
 
-NOTHING: Final = "-"
+__all__ = ["Cli", "table"]
 
 
 class Cli:
@@ -25,12 +26,17 @@ class Cli:
         self.config_file = Path(config_file) if config_file else None
         self.output = output
         self.cloud = cloud
+        self._loaded: Loaded | None = None
 
     def load(self) -> Loaded:
-        """The configuration; raises ``ConfigError`` with all its faults."""
+        """The configuration; raises ``ConfigError`` with all its faults. Warnings go to stderr."""
         from holdfast.ops import config
 
-        return config.load(self.config_file)
+        if self._loaded is None:
+            self._loaded = config.load(self.config_file)
+            for warning in self._loaded.warnings:
+                click.secho(f"holdfast: {warning}", err=True, fg="yellow")
+        return self._loaded
 
     def datadir(self) -> DataDir:
         from holdfast.ops.config import data_dir
@@ -45,34 +51,5 @@ class Cli:
         return Client(find_cloud(self.cloud, os.environ, self.datadir().clouds))
 
     def show(self, document: Any, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """The document as JSON, or its rows as a table."""
-        if self.output == "json":
-            click.echo(json.dumps(document, indent=2))
-        else:
-            click.echo(table(columns, rows))
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Aligned columns, nothing cut off, fit for a pipe."""
-    cells = [[text(cell) for cell in row] for row in rows]
-    widths = [
-        max(len(column), *(len(row[i]) for row in cells)) if cells else len(column)
-        for i, column in enumerate(columns)
-    ]
-
-    def line(row: Sequence[str]) -> str:
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        return "  ".join(padded).rstrip()
-
-    return "\n".join([line([c.upper() for c in columns]), *(line(row) for row in cells)])
-
-
-def text(cell: Any) -> str:
-    """A value for people: nothing is a dash, numbers are short, lines are not broken."""
-    if cell is None or cell == "":
-        return NOTHING
-    if isinstance(cell, bool):
-        return "yes" if cell else "no"
-    if isinstance(cell, float):
-        return f"{cell:.3f}".rstrip("0").rstrip(".")
-    return " ".join(str(cell).split())
+        """The document, its rows as a table, or the first of each row (``cli.output``)."""
+        click.echo(rendered(self.output, document, columns, rows))

@@ -50,10 +50,10 @@ def _row(job: Document) -> tuple[Any, ...]:
 def show(obj: Cli, job: str) -> None:
     """One job, with the journal of its completed steps."""
     document: Document = obj.client().get(f"/jobs/{segment(job)}")
-    if obj.output == "json":
-        obj.show(document, (), ())
-        return
     one = document["job"]
+    if obj.output != "table":
+        obj.show(document, COLUMNS, [_row(one)])
+        return
     for column, cell in zip(COLUMNS, _row(one), strict=True):
         click.echo(f"{column:<10}{cell if cell is not None else '-'}")
     began = one["created_at"]

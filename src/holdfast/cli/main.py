@@ -9,6 +9,8 @@ from typing import Final
 import click
 
 from holdfast.cli.context import Cli
+from holdfast.cli.output import FORMATS, with_output
+from holdfast.cli.watching import watchable
 from holdfast.errors import HoldfastError
 
 # name -> (module, attribute, one line for --help; so that help loads no module)
@@ -26,8 +28,12 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "fleet": ("fleet", "fleet", "Simulated machines: BMCs and ramdisk agents."),
     "demo": ("demo", "demo", "Fifty machines deploy while a conductor is killed."),
     "config": ("config", "config", "Look at the configuration."),
+    "completion": ("completion", "completion", "A script that completes for bash, zsh or fish."),
     "version": ("version", "version", "The version."),
 }
+# These run something, and have no document to show as JSON.
+RUNNING: Final = frozenset({"up", "run", "fleet", "demo", "completion"})
+WATCHED: Final = frozenset({"status", "members", "ring", "owners", "why", "jobs"})
 
 
 class LazyGroup(click.Group):
@@ -42,7 +48,11 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"holdfast.cli.{entry[0]}")
         command = getattr(module, entry[1])
-        return command if isinstance(command, click.Command) else None
+        if not isinstance(command, click.Command):
+            return None
+        if cmd_name in WATCHED:
+            command = watchable(command)
+        return command if cmd_name in RUNNING else with_output(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -56,7 +66,7 @@ class LazyGroup(click.Group):
     type=click.Path(dir_okay=False),
     help="Configuration file (HOLDFAST_CONFIG; else holdfast.toml in the data directory).",
 )
-@click.option("-o", "output", type=click.Choice(["table", "json"]), default="table")
+@click.option("-o", "output", type=click.Choice(FORMATS), default="table")
 @click.option("--os-cloud", envvar="OS_CLOUD", help="Cloud in clouds.yaml.  [default: holdfast]")
 @click.pass_context
 def cli(ctx: click.Context, config_file: str | None, output: str, os_cloud: str | None) -> None:

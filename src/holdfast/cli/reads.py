@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from holdfast.cli.client import ClientError
-from holdfast.cli.context import Cli, table
+from holdfast.cli.context import Cli
 
 Document = dict[str, Any]
 MEMBER_COLUMNS = ("slot", "role", "state", "host", "zone", "group", "epoch", "lease", "version")
@@ -20,10 +20,9 @@ MEMBER_COLUMNS = ("slot", "role", "state", "host", "zone", "group", "epoch", "le
 def status(obj: Cli) -> None:
     """Everything: members, shares, work under way, and what is wrong."""
     document: Document = obj.client().get("/status")
-    if obj.output == "json":
-        obj.show(document, (), ())
+    obj.show(document, MEMBER_COLUMNS, [_member_row(m) for m in document["members"]])
+    if obj.output != "table":
         return
-    click.echo(table(MEMBER_COLUMNS, [_member_row(m) for m in document["members"]]))
     for ring in document["rings"]:
         click.echo(f"\n{_ring_line(ring)}")
     counts = ", ".join(f"{n} {state}" for state, n in document["jobs"].items())
@@ -85,7 +84,7 @@ def ring(obj: Cli, group: str | None) -> None:
         for member in one["members"]
     ]
     obj.show(document, ("group", "member", "state", "shards", "wished", "objects"), rows)
-    if obj.output != "json":
+    if obj.output == "table":
         for one in document["rings"]:
             click.echo(f"\n{_ring_line(one)}")
 
@@ -136,11 +135,34 @@ def owners(obj: Cli, group: str, shards: bool) -> None:
 def why(obj: Cli, node: str) -> None:
     """Why NODE (a name or UUID) is as it is: owner, claim, job, what it waits for."""
     document: Document = obj.client().get(f"/why/{segment(node)}")
-    if obj.output == "json":
-        obj.show(document, (), ())
+    if obj.output != "table":
+        obj.show(document, ("node",), [(node,)])
         return
-    for sentence in document["sentences"]:
+    for sentence in (*document["sentences"], *_times(document, time.time())):
         click.echo(sentence)
+
+
+def _times(document: Document, now: float) -> list[str]:
+    """What the sentences leave to the clock: since when, until when, how often."""
+    lines: list[str] = []
+    claim, job = document["claim"], document["job"]
+    if document["owner"] is not None:
+        lines.append(
+            f"It has been owned so for {now - claim['since']:.0f} s; commands to its BMC carry "
+            f"token {document['token']}."
+        )
+    if job is None:
+        return lines
+    asked = f" by {job['requested_by']}" if job["requested_by"] else ""
+    tries = f"; this step was begun {job['attempt']} times" if job["attempt"] > 1 else ""
+    lines.append(f"The job was asked for{asked} {now - job['created_at']:.0f} s ago{tries}.")
+    if job["state"] == "waiting" and job["wake_at"] is not None:
+        lines.append(f"It looks again in {max(0.0, job['wake_at'] - now):.0f} s at the latest.")
+    if job["deadline"] is not None:
+        lines.append(f"If it has not ended in {job['deadline'] - now:.0f} s it fails.")
+    if job["error"] is not None:
+        lines.append(f"Its last error: {job['error']['message']}.")
+    return lines
 
 
 @click.command()

@@ -22,6 +22,7 @@ from holdfast.bmc.settings import BmcSettings
 from holdfast.core.settings import CoreSettings
 from holdfast.errors import ConfigError
 from holdfast.identity.settings import IdentitySettings
+from holdfast.ops.aliases import FOREIGN_SECTIONS, foreign, translate
 from holdfast.ops.settings import (
     ApiSettings,
     ConductorSettings,
@@ -74,6 +75,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     file: Path | None
     entries: Entries
+    warnings: tuple[str, ...] = ()
+    """Names of the reference that were taken for ours (``ops.aliases``)."""
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
@@ -101,11 +104,13 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     if file is not None:
         entries.update(_from_file(file, faults))
     entries.update(_from_environment(env))
+    sources = {path: entry.source for path, entry in entries.items()}
+    entries, warnings = translate(entries, set(known_paths()), sources)
     settings = cast("Settings", _build(Settings, (), entries, faults))
     faults.extend(_unknown(entries))
     if faults:
-        raise ConfigError(_report(faults))
-    return Loaded(settings=settings, file=file, entries=entries)
+        raise ConfigError(_report(faults), faults=faults)
+    return Loaded(settings=settings, file=file, entries=entries, warnings=tuple(warnings))
 
 
 def _find_file(path: Path | None, env: Mapping[str, str]) -> Path | None:
@@ -139,6 +144,9 @@ def _flatten(
         inner = sections.get(key)
         if inner is not None and isinstance(value, dict):
             yield from _flatten(cast("dict[str, Any]", value), inner, (*path, key), source)
+        elif not path and key in FOREIGN_SECTIONS and isinstance(value, dict):
+            for name, inside in cast("dict[str, Any]", value).items():
+                yield (key, name), Entry(inside, source)
         else:
             yield (*path, key), Entry(value, source)
 
@@ -262,6 +270,9 @@ def _unknown(entries: Entries) -> list[str]:
     for path, entry in entries.items():
         name = ".".join(path)
         if name in known or name in sections or any(k.startswith(f"{name}.") for k in known):
+            continue
+        if foreign(path):
+            faults.append(f"{name} ({entry.source}): this release has no such setting yet")
             continue
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         if path[0] not in sections:

@@ -49,7 +49,8 @@ class HostFace:
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         asked: dict[str, Path | str] = dict(self._sockets)
-        asked["gateway"] = self._gateway_url
+        if self._gateway_url:
+            asked["gateway"] = self._gateway_url
         answers = await asyncio.gather(*map(self._asker.metrics, asked.values()))
         pages = {slot: page for slot, page in zip(asked, answers, strict=True) if page}
         body = metrics.aggregate(pages, self._registry)

@@ -20,6 +20,7 @@ from holdfast.errors import StoreUnavailableError
 from holdfast.ops.children import Launch
 from holdfast.ops.config import Loaded
 from holdfast.ops.datadir import DataDir
+from holdfast.ops.settings import http_url
 from holdfast.ops.sockets import to_pass, url_of
 from holdfast.ops.supervisor import ChildSpec
 from holdfast.store.embedded import EmbeddedPostgres
@@ -38,7 +39,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str
     embedded: EmbeddedPostgres | None
     url: str  # the APIs' common address
-    gateway_url: str
+    gateway_url: str  # of this host's own gateway; empty: it is another host's
 
 
 async def build(
@@ -65,7 +66,7 @@ async def build(
         **({"HOLDFAST_CONFIG": str(loaded.file.absolute())} if loaded.file else {}),
     }
     counts = {
-        "rack": 1,
+        "rack": 0 if settings.rack.url else 1,
         "conductor": settings.conductor.processes,
         "api": settings.api.processes,
     }
@@ -79,7 +80,7 @@ async def build(
         database_url=database_url,
         embedded=embedded,
         url=settings.api.public_url or url_of(sockets[0]),
-        gateway_url=f"http://127.0.0.1:{rack_port}",
+        gateway_url="" if settings.rack.url else http_url(settings.rack.host, rack_port),
     )
 
 

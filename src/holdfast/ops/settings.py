@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from ipaddress import ip_address
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
+
+EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how it is shown
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Processes = Annotated[int, msgspec.Meta(ge=0, le=256)]
@@ -71,10 +75,33 @@ class ConductorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 class RackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The ``rack`` role: the BMC gateway, on loopback."""
+    """The ``rack`` role: the BMC gateway, one for a whole deployment; on loopback by default."""
 
+    host: str = "127.0.0.1"
+    """Address to listen on; loopback unless told otherwise."""
     port: Port = 8083
     """0: any free one."""
+    url: str = ""
+    """Another host's gateway (with its gateway.secret copied here); then this host runs none."""
+    plain_http: bool = False
+    """Allow ``host`` or ``url`` beyond loopback without TLS: on a network of your own only."""
+
+    @property
+    def gateway_url(self) -> str:
+        """Where the conductors of this host reach the gateway."""
+        return self.url or http_url(self.host, self.port)
+
+    def faults(self) -> list[str]:
+        """The gateway's secret travels in every request: beyond loopback only on purpose."""
+        remote = _http_host(self.url) if self.url else self.host
+        if remote is None:
+            return ["rack.url must be http://host:port (the gateway has no TLS yet)"]
+        if self.plain_http or _is_loopback(remote):
+            return []
+        return [
+            f"rack.{'url' if self.url else 'host'} ({remote}) is beyond loopback, and the gateway "
+            "has no TLS: set rack.plain_http = true if nobody else reaches that network"
+        ]
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,3 +133,25 @@ class SupervisorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
                 f"supervisor.backoff_max_s ({self.backoff_max_s})"
             ]
         return []
+
+
+def http_url(host: str, port: int) -> str:
+    """An address as a URL; one that means "everywhere" is shown as loopback."""
+    shown = EVERYWHERE.get(host, host)
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def _http_host(url: str) -> str | None:
+    """The host of an http URL, if it is one."""
+    try:
+        split = urlsplit(url)
+    except ValueError:
+        return None
+    return split.hostname if split.scheme == "http" else None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -10,11 +10,10 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from holdfast.ops.settings import ApiSettings
+from holdfast.ops.settings import ApiSettings, http_url
 from holdfast.web.server import inherited, listen
 
 LISTEN_ENV: Final = "HOLDFAST_LISTEN_FDS"
-_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how it is shown
 
 
 def own_ports(api: ApiSettings) -> dict[str, int]:
@@ -41,5 +40,4 @@ def passed(environ: Mapping[str, str]) -> list[socket.socket] | None:
 def url_of(sock: socket.socket) -> str:
     """The address of a listening socket; one that listens everywhere is shown as loopback."""
     host, port = sock.getsockname()[:2]
-    shown = _EVERYWHERE.get(str(host), str(host))
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    return http_url(str(host), int(port))

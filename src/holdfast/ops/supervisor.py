@@ -180,6 +180,8 @@ class Supervisor:
                 end = await self._run_once(slot)
                 left = spec.leaves and end.status == 0
                 slot.last_exit = str(end)
+                if end.status and (last := last_line(spec.output)):
+                    slot.last_exit += f", its log ending in: {last}"
             except (OSError, HoldfastError) as fault:
                 slot.last_exit = f"could not be started: {fault}"
             if slot.stopping.is_set():
@@ -198,10 +200,7 @@ class Supervisor:
             self._settings.backoff_max_s,
         )
         slot.restarts += 1
-        self._announce(
-            f"{slot.spec.slot}: {slot.last_exit}; started again in {pause_s:g} s "
-            f"(its log: {slot.spec.output})"
-        )
+        self._announce(f"{slot.spec.slot}: {slot.last_exit}; started again in {pause_s:g} s")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(slot.stopping.wait(), pause_s)
 
@@ -237,6 +236,17 @@ class Supervisor:
             for slot in self._slots.values():
                 trim_log(slot.spec.output, self._log_bytes_max)
             await asyncio.sleep(30)
+
+
+def last_line(path: Path, chars_max: int = 200) -> str:
+    """The end of a log, in as much as it fits on a line."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip()[:chars_max] for line in reversed(lines) if line.strip()), "")
 
 
 def trim_log(path: Path, bytes_max: int) -> None:

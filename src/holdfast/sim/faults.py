@@ -12,10 +12,10 @@ from typing import Protocol
 
 import msgspec
 
-from holdfast.sim.loop import SimLoop
+from holdfast.sim.loop import Process, SimLoop
 from holdfast.sim.machines import SimMachine
 from holdfast.sim.memstore import MemStore
-from holdfast.sim.network import Network, Server
+from holdfast.sim.network import Network, Server, Trap
 from holdfast.sim.processes import SimConductor, SimGateway
 
 
@@ -31,6 +31,7 @@ class Target(Protocol):
     gateway: SimGateway
     machines: list[SimMachine]
     database_skew_s: float
+    mended: bool
 
     def say(self, what: str) -> None: ...
 
@@ -105,11 +106,81 @@ def partition(world: Target, fault: Fault, chance: random.Random) -> None:
     world.loop.call_outside(fault.for_s, world.network.mend, source, target)
 
 
+def _ambush(world: Target, chance: random.Random, trap: Trap) -> None:
+    """Lay a trap between a conductor and the database or the gateway."""
+    slot = chance.choice(world.conductors).slot
+    server = chance.choice((world.database, world.gateway.server))
+    world.network.traps[slot, server.name] = trap
+
+
+def freeze(world: Target, fault: Fault, chance: random.Random) -> None:
+    """SIGSTOP between a check and the request it allows, or before its answer is read.
+
+    Some find themselves cut off from the database when they wake.
+    """
+    for_s = max(fault.for_s, world.lease_s * 0.4)
+    cut_s = chance.choice((0.0, 0.0, 1.0)) * chance.uniform(1, 2) * world.lease_s
+
+    def spring(process: Process) -> None:
+        world.say(f"{process.name} is stopped in the middle for {for_s:.2f} s")
+        slot = process.name.split(".")[0]
+        world.loop.pause(process)
+        world.loop.call_outside(for_s, world.loop.resume, process)
+        if cut_s:
+            world.network.cut(slot, world.database.name, both_ways=False)
+            mend = world.network.mend
+            world.loop.call_outside(for_s + cut_s, mend, slot, world.database.name)
+
+    _ambush(world, chance, Trap(spring=spring, before=chance.random() < 0.6))
+
+
+def last_words(world: Target, fault: Fault, chance: random.Random) -> None:
+    """A conductor dies just after it sent something, which arrives after its lease is over."""
+    late_s = world.lease_s * chance.uniform(0.05, 2.0)
+    reported = chance.random() < 0.5
+
+    def spring(process: Process) -> None:
+        world.say(f"{process.name} is killed; its last words take {late_s:.2f} s")
+        world.loop.call_outside(0.0, die, process)
+
+    def die(process: Process) -> None:
+        for conductor in world.conductors:
+            if conductor.life is not None and conductor.life.process is process:
+                conductor.kill()
+                if reported:
+                    conductor.bury()
+                world.loop.call_outside(fault.for_s * chance.random(), conductor.start)
+
+    _ambush(world, chance, Trap(spring=spring, late_s=late_s))
+
+
+def memory_gap(world: Target, fault: Fault, chance: random.Random) -> None:
+    """A conductor is stopped before it acts; when it wakes, the gateway has just lost its state."""
+    for_s = world.lease_s * chance.uniform(1.3, 2.5)
+    margin_s = chance.uniform(0.0, 0.1)
+
+    def spring(process: Process) -> None:
+        world.say(f"{process.name} is stopped in the middle for {for_s:.2f} s")
+        world.loop.pause(process)
+        world.loop.call_outside(for_s, world.loop.resume, process)
+        world.loop.call_outside(for_s - margin_s - 0.3, forget)
+
+    def forget() -> None:
+        if world.gateway.server.up and not world.mended:
+            world.gateway.kill(lose_state=True)
+            world.loop.call_outside(0.3, world.gateway.start)
+
+    del fault
+    slot = chance.choice(world.conductors).slot
+    world.network.traps[slot, world.gateway.server.name] = Trap(spring=spring, before=True)
+
+
 def storm(world: Target, fault: Fault, chance: random.Random) -> None:
     """Messages are lost or late, everywhere."""
     weather = world.network.weather
+    weather.only = chance.choice((None, world.database.name, world.gateway.server.name))
     weather.lost_chance = chance.uniform(0, 0.2)
-    weather.late_chance = chance.uniform(0, 0.2)
+    weather.late_chance = chance.uniform(0, 0.4)
     weather.late_s = world.lease_s * chance.uniform(0.2, 2)
     world.say(f"storm: lost {weather.lost_chance:.2f}, late {weather.late_chance:.2f}")
     world.loop.call_outside(fault.for_s, world.network.clear_up)
@@ -195,6 +266,9 @@ KINDS: dict[str, Callable[[Target, Fault, random.Random], None]] = {
         crash,
         drain,
         partition,
+        freeze,
+        last_words,
+        memory_gap,
         storm,
         no_hints,
         outage,

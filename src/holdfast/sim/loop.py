@@ -266,7 +266,11 @@ class SimLoop(asyncio.BaseEventLoop):
         if process.life is not Life.PAUSED:
             return
         process.life = Life.RUNNING
-        process.ready.extend(process.held)
+        # Which a real loop would see first, timers or replies, is anybody's guess.
+        if self._pick() < 0.5:
+            process.ready.extend(process.held)
+        else:
+            process.ready.extendleft(reversed(process.held))
         process.held.clear()
         if process.ready:
             self._runnable.append(process)

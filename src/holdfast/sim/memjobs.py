@@ -131,7 +131,7 @@ class MemJobs:
 
     def _wake(self, job: Job) -> None:
         state = JobState.QUEUED if job.state is JobState.WAITING else job.state
-        self._t.jobs[job.id] = replace(job, state=state, updated_at=self._t.clock())
+        self._t.jobs[job.id] = replace(job, state=state, wake_at=None, updated_at=self._t.clock())
         self._t.hint(JOBS)
 
     # -- by the owner -------------------------------------------------------------

@@ -7,6 +7,7 @@ dies still arrives.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -31,6 +32,20 @@ class Weather(msgspec.Struct, kw_only=True):
     late_s: float = 3.0  # a late message takes up to this long
     lost_chance: float = 0.0
     hint_lost_chance: float = 0.0
+    only: str | None = None  # an endpoint: what neither comes from nor goes there fares well
+
+
+class Trap(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens around the next request of one process to one server: the worst moments.
+
+    ``spring`` is called at that moment with the process. ``before``: then the process
+    gives way before it sends (it was stopped between its check and its act).
+    ``late_s``: the request takes so much longer.
+    """
+
+    spring: Callable[[Process], None]
+    before: bool = False
+    late_s: float = 0.0
 
 
 class Server(msgspec.Struct, kw_only=True):
@@ -82,6 +97,7 @@ class Network:
         self._loop = loop
         self._cut: set[tuple[str, str]] = set()
         self.weather = Weather()
+        self.traps: dict[tuple[str, str], Trap] = {}
         self.requests = 0
 
     def cut(self, source: str, target: str, *, both_ways: bool = True) -> None:
@@ -98,6 +114,7 @@ class Network:
     def calm(self) -> None:
         """No cuts, fair weather."""
         self._cut.clear()
+        self.traps.clear()
         self.weather = Weather()
 
     def clear_up(self) -> None:
@@ -107,7 +124,7 @@ class Network:
     def tell(self, source: str, target: str, then: Callable[[], object]) -> None:
         """A hint: one message, no answer."""
         if self._loop.random.random() >= self.weather.hint_lost_chance:
-            self._carry(source, target, then)
+            self._carry(source, target, 0.0, then)
 
     async def ask(
         self,
@@ -120,23 +137,35 @@ class Network:
     ) -> T:
         """Have ``call`` executed at ``server``; raises ``refusal(why)`` when no answer comes."""
         self.requests += 1
+        process = PROCESS.get()
+        trap = self.traps.pop((source, server.name), None) if self.traps and process else None
+        if trap and process and trap.before:
+            trap.spring(process)
+            await asyncio.sleep(0)
         answer = self._loop.create_future()
         timer = self._loop.call_later(timeout_s, _give_up, answer, refusal)
-        request = _Request(source, server, call, refusal, answer, PROCESS.get())
-        self._carry(source, server.name, self._arrive, request)
+        request = _Request(source, server, call, refusal, answer, process)
+        late_s = trap.late_s if trap else 0.0
+        self._carry(source, server.name, late_s, self._arrive, request)
+        if trap and process and not trap.before:
+            trap.spring(process)
         try:
             return cast("T", await answer)
         finally:
             timer.cancel()
 
-    def _carry(self, source: str, target: str, then: Callable[..., object], *args: Any) -> None:
+    def _carry(
+        self, source: str, target: str, late_s: float, then: Callable[..., object], *args: Any
+    ) -> None:
         """Send one message; what is cut off or lost is dropped without a word."""
         chance, weather = self._loop.random, self.weather
-        if weather.lost_chance and chance.random() < weather.lost_chance:
-            return
-        delay_s = chance.uniform(*weather.latency_s)
-        if weather.late_chance and chance.random() < weather.late_chance:
-            delay_s += chance.random() * weather.late_s
+        low_s, high_s = weather.latency_s
+        delay_s = late_s + low_s + (high_s - low_s) * chance.random()
+        if weather.only is None or weather.only in (source, target):
+            if weather.lost_chance and chance.random() < weather.lost_chance:
+                return
+            if weather.late_chance and chance.random() < weather.late_chance:
+                delay_s += chance.random() * weather.late_s
         if (source, target) not in self._cut:
             self._loop.call_outside(delay_s, then, *args)
 
@@ -146,7 +175,7 @@ class Network:
             return
         if not server.up:
             refused = request.refusal(f"{server.name} refuses connections")
-            self._carry(server.name, request.source, _settle, request, None, refused)
+            self._carry(server.name, request.source, 0.0, _settle, request, None, refused)
         elif server.process is None:
             self._finish(request, server.life, *_at_once(request.call()))
         else:
@@ -158,9 +187,8 @@ class Network:
 
     def _finish(self, request: _Request, life: int, result: Any, error: Exception | None) -> None:
         if request.server.life == life:
-            self._carry(
-                request.server.name, request.source, self._answer, request, life, result, error
-            )
+            name, source = request.server.name, request.source
+            self._carry(name, source, 0.0, self._answer, request, life, result, error)
 
     def _answer(self, request: _Request, life: int, result: Any, error: Exception | None) -> None:
         if (request.server.name, request.source) in self._cut:

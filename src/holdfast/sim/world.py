@@ -82,10 +82,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kinds: tuple[str, ...]
     conductors: tuple[int, int] = (2, 4)
-    machines: tuple[int, int] = (2, 5)
+    machines: tuple[int, int] = (4, 8)
     shards: int = 6
-    lease_s: float = 3.0
-    faults: tuple[int, int] = (4, 14)
+    lease_s: float = 2.0
+    faults: tuple[int, int] = (6, 20)
     faults_s: float = 25.0
     settle_s: float = 150.0
     abort_chance: float = 0.1
@@ -380,12 +380,15 @@ ALL = tuple(faults.KINDS)
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
-        Scenario(name="calm", kinds=()),
-        Scenario(name="deaths", kinds=("crash", "pause", "drain")),
-        Scenario(name="network", kinds=("partition", "storm", "no_hints", "crash")),
-        Scenario(name="database", kinds=("outage", "pause", "drift", "crash")),
-        Scenario(name="gateway", kinds=("gateway_restart", "gateway_pause", "pause", "bmc_away")),
-        Scenario(name="all", kinds=ALL, faults=(6, 20)),
+        Scenario(name="calm", kinds=(), settle_s=60.0),
+        Scenario(name="deaths", kinds=("crash", "pause", "freeze", "last_words", "drain")),
+        Scenario(name="network", kinds=("partition", "storm", "no_hints", "freeze", "last_words")),
+        Scenario(name="database", kinds=("outage", "pause", "drift", "crash", "storm")),
+        Scenario(
+            name="gateway",
+            kinds=("gateway_restart", "gateway_pause", "memory_gap", "freeze", "bmc_away"),
+        ),
+        Scenario(name="all", kinds=ALL, faults=(10, 30)),
     )
 }
 

@@ -47,6 +47,13 @@ SOCKET_NAME = ".s.PGSQL.5432"
 POLL_S = 0.05
 INITDB_S = 120.0
 
+INITDB_OPTIONS = (
+    f"--username={ADMIN}",
+    "--auth=scram-sha-256",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--data-checksums",
+)
 SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -237,16 +244,8 @@ def _initdb(programs: Binaries, data: Path, account: Account, password: str) -> 
     with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(password + "\n")
     account.own(secret)
-    argv = [
-        str(programs.folder / "initdb"),
-        f"--pgdata={fresh}",
-        f"--username={ADMIN}",
-        f"--pwfile={secret}",
-        "--auth=scram-sha-256",
-        "--encoding=UTF8",
-        "--locale=C",
-        "--data-checksums",
-    ]
+    paths = (f"--pgdata={fresh}", f"--pwfile={secret}")
+    argv = [str(programs.folder / "initdb"), *paths, *INITDB_OPTIONS]
     try:
         answer = subprocess.run(
             argv,

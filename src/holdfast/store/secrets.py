@@ -96,7 +96,10 @@ class Vault:
 
 
 def rewrap(blob: bytes, old: bytes, new: bytes) -> bytes:
-    """A secret sealed under master key ``old``, wrapped by ``new``. Raises ``SecretError``."""
+    """A secret sealed under master key ``old``, wrapped by ``new``. Raises ``SecretError``.
+
+    One that is under ``new`` already comes out as well, so a rotation can be repeated.
+    """
     return Vault(new, retired=[old]).rewrap(blob)
 
 

@@ -211,27 +211,31 @@ _ROUTES = [
 ]
 
 
-@get("/schema", opt=_READ)
-async def schema() -> Document:
-    """This API in OpenAPI 3.1."""
-    return _schema()
-
-
-@functools.cache
-def _schema() -> Document:
-    config = OpenAPIConfig(title="Holdfast cluster API", version="1", path="/unserved")
-    routes = Router(path="/cluster", route_handlers=list(_ROUTES))
-    return Litestar([routes], openapi_config=config).openapi_schema.to_schema()
-
-
-def api(store: Store, find_node: FindNode) -> Api:
-    """The cluster API over a store."""
-    router = Router(
-        path="/",
-        route_handlers=[*_ROUTES, schema],
+def _router(path: str, store: Store, find_node: FindNode) -> Router:
+    return Router(
+        path=path,
+        route_handlers=list(_ROUTES),
         dependencies={
             "store": Provide(lambda: store, sync_to_thread=False),
             "find_node": Provide(lambda: find_node, sync_to_thread=False),
         },
     )
+
+
+def api(store: Store, find_node: FindNode) -> Api:
+    """The cluster API over a store."""
+
+    @functools.cache
+    def described() -> Document:
+        config = OpenAPIConfig(title="Holdfast cluster API", version="1", path="/unserved")
+        routes = _router("/cluster", store, find_node)
+        return Litestar([routes], openapi_config=config).openapi_schema.to_schema()
+
+    @get("/schema", opt=_READ)
+    async def schema() -> Document:
+        """This API in OpenAPI 3.1; made at the first request."""
+        return described()
+
+    router = _router("/", store, find_node)
+    router.register(schema)
     return Api(name="cluster", prefix="/cluster", router=router, policies=POLICIES)

@@ -49,7 +49,7 @@ async def test_conductors_are_members_of_the_core(client: httpx.AsyncClient, sto
     second = (await client.get(path)).json()
     assert [c["hostname"] for c in second["conductors"]] == ["c3.h1"]
     assert "next" not in second
-    (one,) = [c for c in (await client.get("/v1/conductors?detail=True")).json()["conductors"]][:1]
+    one = (await client.get("/v1/conductors?detail=True")).json()["conductors"][0]
     assert (one["alive"], one["drivers"]) == (True, ["redfish"])
     shown = (await client.get("/v1/conductors/c3.h1")).json()
     assert (shown["hostname"], shown["conductor_group"]) == ("c3.h1", "")

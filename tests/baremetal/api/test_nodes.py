@@ -7,10 +7,8 @@ from uuid import uuid4
 import httpx
 import pytest
 from tests.baremetal.people import REDFISH, BaremetalFixture
-from tests.identity.people import project_user, user_token
 
 from holdfast.baremetal.fields import NODE
-from holdfast.identity.service import Identity
 
 VERSION = "X-OpenStack-Ironic-API-Version"
 NEW = {"driver": "redfish", "driver_info": REDFISH}
@@ -194,10 +192,9 @@ async def test_a_secret_is_never_shown(client: httpx.AsyncClient):
     assert not any("sesame" in answer.text or "changed" in answer.text for answer in answers)
 
 
-async def test_another_projects_node_is_not_found(client: httpx.AsyncClient, identity: Identity):
+async def test_another_projects_node_is_not_found(client: httpx.AsyncClient):
     node = await create(client)
-    user, _ = await project_user(identity, role="admin")
-    theirs = {"X-Auth-Token": await user_token(identity, user)}
+    theirs = {"X-Auth-Token": "bob"}
     path = f"/v1/nodes/{node['uuid']}"
     answers = [
         await client.get(path, headers=theirs),
@@ -210,9 +207,8 @@ async def test_another_projects_node_is_not_found(client: httpx.AsyncClient, ide
     assert (await client.get("/v1/conductors", headers=theirs)).status_code == 403
 
 
-async def test_a_reader_reads_and_changes_nothing(client: httpx.AsyncClient, identity: Identity):
-    user, _ = await project_user(identity, role="reader")
-    reader = {"X-Auth-Token": await user_token(identity, user)}
+async def test_a_reader_reads_and_changes_nothing(client: httpx.AsyncClient):
+    reader = {"X-Auth-Token": "reader"}
     assert (await client.get("/v1/nodes", headers=reader)).status_code == 200
     assert (await client.post("/v1/nodes", json=NEW, headers=reader)).status_code == 403
     assert (await client.get("/v1/nodes", headers={"X-Auth-Token": "x"})).status_code == 401
@@ -246,7 +242,7 @@ async def test_a_verb_answers_202_with_an_empty_body_and_its_target_set(
     assert seen["reservation"] == "queued"
     busy = await client.put(f"{path}/states/power", json={"target": "power on"})
     assert busy.status_code == 409
-    assert fault(busy).startswith("Node n1 is locked by host queued, please retry")
+    assert fault(busy).startswith("Node n1 is locked by a job")
 
 
 async def test_an_invalid_transition_is_409_and_names_the_allowed_verbs(

@@ -38,6 +38,8 @@ async def test_what_is_not_given_gets_the_drivers_defaults(fixture: BaremetalFix
         ({"provision_state": "active"}, "provision_state"),
         ({"driver_info": []}, "driver_info"),
         ({"driver_info": {"redfish_password": 7}}, "redfish_password"),
+        ({"driver_info": {"redfish_password": "******"}}, "redfish_password"),
+        ({"driver_info": {"deep": [{"er": {"password": "sesame"}}]}}, "deep/er/password"),
         ({"uuid": "seven"}, "uuid"),
         ({"name": "a name"}, "a name"),
         ({"name": "detail"}, "detail"),
@@ -122,6 +124,13 @@ async def test_a_patch_changes_what_it_names_and_nothing_else(fixture: Baremetal
     assert changed == {"extra", "updated_at"}
 
 
+async def test_an_empty_patch_changes_nothing(fixture: BaremetalFixture):
+    uuid = await fixture.node(name="n1", extra={"a": 1})
+    before = await fixture.row(uuid)
+    await fixture.baremetal.nodes.update(ADMIN, "n1", [])
+    assert before == {**await fixture.row(uuid), "updated_at": None}
+
+
 async def test_removing_a_field_sets_its_default(fixture: BaremetalFixture):
     uuid = await fixture.node(extra={"a": 1}, name="n1", retired=True, boot_interface="pxe")
     removals = [
@@ -153,7 +162,7 @@ async def test_a_node_in_hand_is_locked_until_its_job_has_ended(fixture: Baremet
         fixture.baremetal.nodes.delete(ADMIN, "n1"),
         fixture.baremetal.verbs.set_traits(ADMIN, "n1", lambda _: ["CUSTOM_A"]),
     ):
-        with pytest.raises(NodeLockedError, match="Node n1 is locked by host queued"):
+        with pytest.raises(NodeLockedError, match="Node n1 is locked by a job"):
             await attempt
     await fixture.end(job.id)
     await fixture.baremetal.nodes.update(ADMIN, "n1", change("/extra/a", 1))

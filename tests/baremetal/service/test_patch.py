@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -99,7 +100,5 @@ json = st.recursive(
 
 @given(operations=json, document=st.dictionaries(st.text(), json))
 def test_no_input_makes_it_crash(operations: Any, document: dict[str, Any]):
-    try:
+    with suppress(InvalidInputError):
         apply(parse(operations), document)
-    except InvalidInputError as refused:
-        assert refused.message

@@ -138,8 +138,8 @@ async def test_a_token_opens_nothing_after_its_boot(fixture: BaremetalFixture):
     token = await token_of(fixture, node)
     await fixture.set(node, agent_boot=uuid4(), agent_secret=None)
     await token_of(fixture, node)
+    beat = Heartbeat(callback_url=URL, agent_token=token)
     with pytest.raises(InvalidInputError, match="Invalid agent token"):
-        beat = Heartbeat(callback_url=URL, agent_token=token)
         await fixture.baremetal.ramdisk.heartbeat(str(node), beat)
 
 

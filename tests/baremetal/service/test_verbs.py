@@ -58,7 +58,7 @@ async def test_a_verb_the_state_does_not_allow_names_those_it_does(fixture: Bare
 async def test_a_second_verb_finds_the_node_locked(fixture: BaremetalFixture):
     uuid = await fixture.node(name="n1", state="available")
     await fixture.busy(uuid, "node.power")
-    with pytest.raises(NodeLockedError, match="Node n1 is locked by host queued, please retry"):
+    with pytest.raises(NodeLockedError, match=r"Node n1 is locked by a job that .*, please retry"):
         await ask(fixture, uuid, "active")
     assert (await fixture.row(uuid))["provision_state"] == "available"
 
@@ -193,8 +193,8 @@ async def test_a_bad_power_request_is_refused(
     fixture: BaremetalFixture, target: str, timeout: int | None
 ):
     uuid = await fixture.node()
+    asked = PowerRequest(target=target, timeout=timeout)
     with pytest.raises(InvalidInputError):
-        asked = PowerRequest(target=target, timeout=timeout)
         await fixture.baremetal.verbs.power(ADMIN, str(uuid), asked)
 
 

@@ -31,14 +31,14 @@ def main(cloud: str) -> dict[str, str]:
     baremetal = connection.baremetal
     node = baremetal.create_node(name="sdk-absent", driver="redfish")
     asked: dict[str, Callable[[], Any]] = {
-        "allocations": lambda: baremetal.allocations(),
-        "chassis": lambda: baremetal.chassis(),
-        "deploy templates": lambda: baremetal.deploy_templates(),
-        "inspection rules": lambda: baremetal.inspection_rules(),
-        "port groups": lambda: baremetal.port_groups(),
-        "runbooks": lambda: baremetal.runbooks(),
-        "volume connectors": lambda: baremetal.volume_connectors(),
-        "volume targets": lambda: baremetal.volume_targets(),
+        "allocations": baremetal.allocations,
+        "chassis": baremetal.chassis,
+        "deploy templates": baremetal.deploy_templates,
+        "inspection rules": baremetal.inspection_rules,
+        "port groups": baremetal.port_groups,
+        "runbooks": baremetal.runbooks,
+        "volume connectors": baremetal.volume_connectors,
+        "volume targets": baremetal.volume_targets,
         "node inventory": lambda: baremetal.get_node_inventory(node),
         "node firmware": lambda: baremetal.list_node_firmware(node),
         "node VIFs": lambda: baremetal.list_node_vifs(node),

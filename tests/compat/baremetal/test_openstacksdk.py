@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-
 from tests.compat.clients import Client
 from tests.compat.machines import Fleet, Machine, Sushy
 from tests.compat.system import System

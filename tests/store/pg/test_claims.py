@@ -8,6 +8,7 @@ from uuid import uuid4
 from tests.store.pg.waiting import blocked
 from tests.store.stores import LEASE_S, PgBench, Scene, fence_of
 
+from holdfast.store.pg.claims import CREATE_SHARDS, LOCK_GROUP
 from holdfast.store.pg.fence import HOLDS, arguments
 
 
@@ -82,9 +83,13 @@ async def test_hand_overs_in_opposite_order_do_not_lock_each_other_out(pg: PgBen
 
 
 async def test_two_that_start_at_once_agree_on_the_number_of_shards(pg: PgBench):
-    counts = await asyncio.gather(*(pg.store.ensure_shards("g", n) for n in (8, 16, 32, 64)))
-    assert len(set(counts)) == 1
-    assert len(await pg.store.claims("g")) == counts[0]
+    async with pg.db.transaction() as conn:
+        await conn.execute(LOCK_GROUP, "g")
+        second = asyncio.create_task(pg.store.ensure_shards("g", 16))
+        await blocked(pg.db)
+        await conn.execute(CREATE_SHARDS, "g", 8)
+    assert await second == 8
+    assert len(await pg.store.claims("g")) == 8
 
 
 async def test_a_member_that_is_just_renewed_is_not_reaped(pg: PgBench):

@@ -13,7 +13,13 @@ from holdfast.store.pg import migrations
 from holdfast.store.pg.database import Database
 from holdfast.store.pg.migrate import current, migrate, pending
 
-ALL = ("0001_core_pre", "0002_identity_pre", "0003_baremetal_pre")
+ALL = (
+    "0001_core_pre",
+    "0002_identity_pre",
+    "0003_baremetal_pre",
+    "0004_events_pre",
+    "0005_credentials_pre",
+)
 
 
 @pytest.fixture

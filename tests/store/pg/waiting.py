@@ -12,5 +12,5 @@ WAITING = "select count(*) from pg_locks where not granted"
 async def blocked(db: Database, count: int = 1) -> None:
     """Return once so many statements wait for a lock in this database's server."""
     async with asyncio.timeout(10):
-        while await db.fetchval(WAITING) < count:
+        while await db.fetchval(WAITING) != count:
             await asyncio.sleep(0)

@@ -25,6 +25,10 @@ from holdfast.store.model import Json
 HttpRequest = Request[Any, Any, State]
 T = TypeVar("T")
 
+SET_BY_ANSWER = 200
+"""Status of a route's declaration where Litestar's default (204) would forbid an answer object;
+what goes out is the answer's own."""
+
 _TRUE = frozenset({"true", "t", "1", "on", "yes", "y"})
 _FALSE = frozenset({"false", "f", "0", "off", "no", "n"})
 
@@ -89,7 +93,11 @@ class Call:
 
     def done(self, status: int) -> ASGIResponse:
         """An answer without a body: 202 for what was accepted, 204 for what is done."""
-        return ASGIResponse(status_code=status, headers=headers_of(self.minor), media_type="")
+        answer = ASGIResponse(status_code=status, headers=headers_of(self.minor))
+        # Clients that see a type complain that an empty body is no JSON.
+        if "content-type" in answer.headers:
+            del answer.headers["content-type"]
+        return answer
 
 
 class Query:

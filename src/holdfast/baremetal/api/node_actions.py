@@ -8,7 +8,7 @@ import msgspec
 from litestar import Response, delete, get, put
 from litestar.response.base import ASGIResponse
 
-from holdfast.baremetal.api.call import Call, Segment, TheCall
+from holdfast.baremetal.api.call import SET_BY_ANSWER, Call, Segment, TheCall
 from holdfast.baremetal.api.nodes import GET
 from holdfast.baremetal.api.versions import require
 from holdfast.baremetal.service.verbs import BootDevice, PowerRequest, ProvisionRequest
@@ -74,7 +74,7 @@ async def set_maintenance(call: TheCall, ident: Segment) -> ASGIResponse:
     return call.done(202)
 
 
-@delete("/v1/nodes/{ident:str}/maintenance", opt=MAINTENANCE, status_code=202)
+@delete("/v1/nodes/{ident:str}/maintenance", opt=MAINTENANCE, status_code=SET_BY_ANSWER)
 async def unset_maintenance(call: TheCall, ident: Segment) -> ASGIResponse:
     """Take the node out of maintenance."""
     await call.baremetal.verbs.set_maintenance(call.caller, ident, False)
@@ -93,7 +93,7 @@ async def show_boot_device(call: TheCall, ident: Segment) -> Response[bytes]:
     return call.answer(await call.baremetal.verbs.boot_device(call.caller, ident))
 
 
-@put("/v1/nodes/{ident:str}/management/boot_device", opt=BOOT_DEVICE, status_code=204)
+@put("/v1/nodes/{ident:str}/management/boot_device", opt=BOOT_DEVICE)
 async def set_boot_device(call: TheCall, ident: Segment) -> ASGIResponse:
     """Start setting the boot device."""
     await call.baremetal.verbs.set_boot_device(call.caller, ident, await call.body(BootDevice))
@@ -120,7 +120,7 @@ async def list_traits(call: TheCall, ident: Segment) -> Response[bytes]:
     return call.answer({"traits": await call.baremetal.read.traits(call.caller, ident)})
 
 
-@put("/v1/nodes/{ident:str}/traits", opt=TRAITS, status_code=204)
+@put("/v1/nodes/{ident:str}/traits", opt=TRAITS)
 async def set_traits(call: TheCall, ident: Segment) -> ASGIResponse:
     """Replace the node's traits."""
     require(call.minor, 37)
@@ -129,7 +129,7 @@ async def set_traits(call: TheCall, ident: Segment) -> ASGIResponse:
     return call.done(204)
 
 
-@put("/v1/nodes/{ident:str}/traits/{trait:str}", opt=TRAITS, status_code=204)
+@put("/v1/nodes/{ident:str}/traits/{trait:str}", opt=TRAITS)
 async def add_trait(call: TheCall, ident: Segment, trait: Segment) -> ASGIResponse:
     """Add one trait."""
     require(call.minor, 37)
@@ -144,7 +144,7 @@ async def _has_content(call: Call) -> bool:
     return body is not None
 
 
-@delete("/v1/nodes/{ident:str}/traits", opt=TRAITS, status_code=204)
+@delete("/v1/nodes/{ident:str}/traits", opt=TRAITS, status_code=SET_BY_ANSWER)
 async def remove_traits(call: TheCall, ident: Segment) -> ASGIResponse:
     """Remove all traits."""
     require(call.minor, 37)
@@ -152,7 +152,7 @@ async def remove_traits(call: TheCall, ident: Segment) -> ASGIResponse:
     return call.done(204)
 
 
-@delete("/v1/nodes/{ident:str}/traits/{trait:str}", opt=TRAITS, status_code=204)
+@delete("/v1/nodes/{ident:str}/traits/{trait:str}", opt=TRAITS, status_code=SET_BY_ANSWER)
 async def remove_trait(call: TheCall, ident: Segment, trait: Segment) -> ASGIResponse:
     """Remove one trait."""
     require(call.minor, 37)

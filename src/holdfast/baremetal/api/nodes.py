@@ -7,10 +7,9 @@ from typing import Any
 from litestar import Response, delete, get, patch, post
 from litestar.response.base import ASGIResponse
 
-from holdfast.baremetal.api.call import Call, Query, Segment, TheCall
+from holdfast.baremetal.api.call import SET_BY_ANSWER, Call, Query, Segment, TheCall
 from holdfast.baremetal.api.render import page, rendered
 from holdfast.baremetal.api.versions import require
-from holdfast.baremetal.errors import NotSupportedError
 from holdfast.baremetal.fields import NODE, NODE_BRIEF, NODE_STATES, shown
 from holdfast.baremetal.service.filters import NodeFilter
 from holdfast.baremetal.service.patch import fields_of, parse
@@ -128,18 +127,12 @@ async def update_node(call: TheCall, ident: Segment) -> Response[bytes]:
     return call.answer(await node_document(call, str(uuid), shown("node", call.minor)))
 
 
-@delete("/v1/nodes/{ident:str}", opt=DELETE, status_code=204)
+@delete("/v1/nodes/{ident:str}", opt=DELETE, status_code=SET_BY_ANSWER)
 async def delete_node(call: TheCall, ident: Segment) -> ASGIResponse:
     """Delete a node and its ports."""
     call.query.finish()
     await call.baremetal.nodes.delete(call.caller, ident)
     return call.done(204)
-
-
-@delete("/v1/nodes", opt=DELETE, status_code=204)
-async def delete_all_nodes(call: TheCall) -> ASGIResponse:
-    """Refused: a node is deleted by its name or UUID."""
-    raise NotSupportedError(f"Name the node to delete: DELETE {call.url}/v1/nodes/<UUID or name>")
 
 
 @get("/v1/nodes/{ident:str}/states", opt=GET)
@@ -164,7 +157,6 @@ HANDLERS = (
     show_node,
     update_node,
     delete_node,
-    delete_all_nodes,
     show_states,
     list_children,
 )

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Response, delete, get, patch, post
 from litestar.response.base import ASGIResponse
 
-from holdfast.baremetal.api.call import Call, Segment, TheCall
+from holdfast.baremetal.api.call import SET_BY_ANSWER, Call, Segment, TheCall
 from holdfast.baremetal.api.render import page, rendered
 from holdfast.baremetal.api.versions import require
 from holdfast.baremetal.fields import PORT, PORT_BRIEF, shown
@@ -111,7 +111,7 @@ async def update_port(call: TheCall, ident: Segment) -> Response[bytes]:
     return call.answer(await _document(call, str(uuid), shown("port", call.minor)))
 
 
-@delete("/v1/ports/{ident:str}", opt=DELETE, status_code=204)
+@delete("/v1/ports/{ident:str}", opt=DELETE, status_code=SET_BY_ANSWER)
 async def delete_port(call: TheCall, ident: Segment) -> ASGIResponse:
     """Delete a port."""
     await call.baremetal.ports.delete(call.caller, ident)

@@ -191,8 +191,9 @@ class Workshop:
         return Done()
 
     async def _boot_disk(self, ctx: StepContext) -> Outcome:
-        await self.machine(ctx).send("set_boot_device", {"device": "disk", "persistent": True})
-        return Done()
+        chosen: dict[str, Json] = {"device": "disk", "persistent": True}
+        await self.machine(ctx).send("set_boot_device", chosen)
+        return Done(patch=_boot_device_known(ctx, chosen))
 
     async def _power_on(self, ctx: StepContext) -> Outcome:
         return await self.machine(ctx).converge_power(POWER_ON)
@@ -234,11 +235,15 @@ class Workshop:
         return await self.machine(ctx).converge_power(POWER_ON, timeout_s=ctx.args.get("timeout"))
 
     async def _set_boot_device(self, ctx: StepContext) -> Outcome:
-        await self.machine(ctx).send(
-            "set_boot_device",
-            {"device": ctx.args["device"], "persistent": bool(ctx.args.get("persistent"))},
-        )
-        return Done()
+        chosen = {"device": ctx.args["device"], "persistent": bool(ctx.args.get("persistent"))}
+        await self.machine(ctx).send("set_boot_device", chosen)
+        return Done(patch=_boot_device_known(ctx, chosen))
+
+
+def _boot_device_known(ctx: StepContext, chosen: dict[str, Json]) -> Patch:
+    """What the API shows as the node's boot device: the one that was last set."""
+    known: dict[str, Json] = ctx.object.get("driver_internal_info") or {}
+    return {"driver_internal_info": {**known, "boot_device": chosen}}
 
 
 def handlers(sender: Sender, box: SecretBox, settings: ProvisioningSettings) -> dict[str, Handler]:

@@ -240,6 +240,8 @@ async def _lock_unchanged(conn: Connection, caller: Caller, node: NodeRow) -> No
 
 async def _present(conn: Connection, uuid: UUID, names: list[str]) -> Values:
     """The present values of writable fields, secrets masked."""
+    if not names:
+        return {}
     wanted = {name: models.NODE.c[fields.NODE[name].stored_in] for name in names}
     row = await conn.fetchrow(select(*set(wanted.values())).where(models.NODE.c.uuid == uuid))
     found: Values = {}

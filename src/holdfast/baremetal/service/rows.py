@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from holdfast.baremetal.errors import NodeLockedError
-from holdfast.baremetal.fields import CONDUCTOR
+from holdfast.baremetal.fields import CONDUCTOR, QUEUED
 from holdfast.errors import ForbiddenError, NotFoundError
 from holdfast.identity.policy import Caller
 from holdfast.store.model import Json
@@ -70,9 +70,9 @@ select n.uuid, n.name, n.grp, n.shard, n.driver, n.driver_info, n.driver_secrets
        n.agent_boot, n.agent_secret
   from node n where """
 
-# Who has the node in hand; "queued" until an owner has begun.
+# Who has the node in hand.
 _HOLDER = f"""
-select coalesce({CONDUCTOR}, 'queued') from job j
+select coalesce({CONDUCTOR}, '{QUEUED}') from job j
   join node n on n.uuid = j.object_id
   left join shard_claim c on c.grp = n.grp and c.shard = n.shard
   left join member m on m.id = c.owner and m.epoch = c.incarnation and m.state <> 'gone'
@@ -111,7 +111,9 @@ async def find_node(conn: Reads, caller: Caller, ident: str, *, lock: bool = Fal
     """
     condition, value = ident_condition(ident)
     query = f"{_SELECT} {condition} and {visible(caller, '$2')}"
-    record = await conn.fetchrow(query + (" for update" if lock else ""), value, caller.project_id)
+    record = await conn.fetchrow(
+        query + (" for no key update" if lock else ""), value, caller.project_id
+    )
     if record is None:
         raise node_not_found(ident)
     return NodeRow(**dict(record))
@@ -142,12 +144,14 @@ async def nodes_for_lookup(
 async def refuse_if_locked(conn: Reads, node: NodeRow) -> None:
     """Raise ``NodeLockedError`` while a job has the node in hand."""
     holder = await conn.fetchval(_HOLDER, node.uuid)
-    if holder is not None:
-        raise NodeLockedError(
-            f"Node {node.label} is locked by host {holder}, please retry after the current "
-            "operation is completed.",
-            host=holder,
-        )
+    if holder is None:
+        return
+    whom = "a job that no conductor has taken up yet" if holder == QUEUED else f"host {holder}"
+    raise NodeLockedError(
+        f"Node {node.label} is locked by {whom}, please retry after the current "
+        "operation is completed.",
+        host=holder,
+    )
 
 
 def node_not_found(ident: str) -> NotFoundError:

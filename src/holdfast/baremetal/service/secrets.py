@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from typing import cast
 from uuid import UUID
 
 from holdfast.baremetal.credentials import (
@@ -43,6 +44,7 @@ class NodeSecrets:
         ``sealed`` is what the node has now; a value of ``MASK`` keeps the secret in it.
         Raises ``InvalidInputError`` for a secret that is no string.
         """
+        _refuse_hidden_secrets(driver_info)
         asked = {key: value for key, value in driver_info.items() if is_secret(key)}
         kept = self.open_driver(node, sealed) if MASK in asked.values() else {}
         clear: dict[str, str] = {}
@@ -65,3 +67,20 @@ class NodeSecrets:
         """Compare in constant time."""
         kept = decrypt_agent_token(self._box, node, boot, sealed)
         return hmac.compare_digest(kept.encode(), given.encode())
+
+
+def _refuse_hidden_secrets(driver_info: dict[str, Json]) -> None:
+    """Only keys at the top are taken apart: a secret further in would be stored in the clear."""
+    pending: list[tuple[str, Json]] = list(driver_info.items())
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, dict):
+            below = cast("dict[str, Json]", value).items()
+            if hidden := [key for key, _ in below if is_secret(key)]:
+                raise InvalidInputError(
+                    f"driver_info/{path}/{hidden[0]} looks like a secret: "
+                    "secrets are kept only directly in driver_info"
+                )
+            pending.extend((f"{path}/{key}", inner) for key, inner in below)
+        elif isinstance(value, list):
+            pending.extend((path, inner) for inner in cast("list[Json]", value))

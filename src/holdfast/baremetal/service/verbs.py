@@ -107,28 +107,22 @@ class Verbs:
             await self._set_aside(node, move)
             return
         _check_driver_info(node)
-        patch = await self._intent(node, move, asked)
-        args: dict[str, Json] = {"rebuild": True} if verb is Verb.REBUILD else {}
-        await self._submit(caller, node, move.job, args, patch, verb)
-
-    async def _intent(
-        self, node: NodeRow, move: Transition, asked: ProvisionRequest
-    ) -> dict[str, Json]:
-        """The fields that go with the job: targets, and what a deployment is given."""
+        now = await self._db.fetchval("select clock_timestamp()")
         patch: dict[str, Json] = {
             "provision_state": move.during,
             "target_provision_state": move.target,
-            "provision_updated_at": await self._db.fetchval(
-                "select extract(epoch from clock_timestamp())::float8"
-            ),
+            "provision_updated_at": now,
             "last_error": None,
         }
+        expect: dict[str, Json] = {}
         if asked.configdrive is not None:
             info = await self._db.fetchval(
                 "select instance_info from node where uuid = $1", node.uuid
             )
+            expect["instance_info"] = info
             patch["instance_info"] = {**(info or {}), "configdrive": asked.configdrive}
-        return patch
+        args: dict[str, Json] = {"rebuild": True} if verb is Verb.REBUILD else {}
+        await self._submit(caller, node, move.job, args, patch, verb=verb, expect=expect)
 
     async def power(self, caller: Caller, ident: str, asked: PowerRequest) -> None:
         """Start a change of power state."""
@@ -230,8 +224,11 @@ class Verbs:
         kind: JobKind,
         args: dict[str, Json],
         patch: dict[str, Json],
+        *,
         verb: Verb | None = None,
+        expect: dict[str, Json] | None = None,
     ) -> None:
+        expected = {"provision_state": node.provision_state, **(expect or {})}
         submission = Submission(
             job=NewJob(
                 id=uuid4(),
@@ -241,7 +238,7 @@ class Verbs:
                 deadline_s=self._timeout_s[kind],
                 requested_by=caller.label(),
             ),
-            expect={"provision_state": (node.provision_state,)},
+            expect={name: (value,) for name, value in expected.items()},
             patch=patch,
         )
         try:

@@ -61,15 +61,19 @@ class Play:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, lambda: task.cancel() if task else None)
+        keep = True  # whatever goes wrong, its logs are wanted
         try:
             score = await self._play(stage)
+            keep = self._plot.keep or bool(score.faults())
         except asyncio.CancelledError:
             click.echo("stopped", err=True)
+            keep = self._plot.keep
             return 130
         finally:
-            await stage.close(keep=self._plot.keep)
-            if self._plot.keep:
-                click.echo(f"everything is kept in {stage.folder}", err=True)
+            self._tell("clearing up")
+            await stage.close(keep=keep)
+            if keep:
+                click.echo(f"logs, data and journal are kept in {stage.folder}", err=True)
         return self._judge(score)
 
     def _judge(self, score: Score) -> int:

@@ -17,7 +17,7 @@ async def run(process: RoleProcess) -> int:
     """Own and work until drained, or until the lease is over."""
     settings = process.settings
     gateway = GatewayClient(
-        f"http://127.0.0.1:{settings.rack.port}",
+        settings.rack.gateway_url,
         process.datadir.secret(process.datadir.gateway_secret),
     )
     vault = process.vault()

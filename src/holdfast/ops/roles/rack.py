@@ -8,8 +8,6 @@ from holdfast.bmc import server
 from holdfast.ops.metrics import registry
 from holdfast.ops.roles.process import RoleProcess
 
-HOST = "127.0.0.1"
-
 
 async def run(process: RoleProcess) -> int:
     """Serve the gateway until drained."""
@@ -23,7 +21,7 @@ async def run(process: RoleProcess) -> int:
             process.settings.bmc,
             process.datadir.gateway_state,
             process.datadir.secret(process.datadir.gateway_secret),
-            HOST,
+            process.settings.rack.host,
             process.settings.rack.port,
             lambda _url: listening.set(),
             process.draining,

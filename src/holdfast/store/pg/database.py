@@ -36,7 +36,7 @@ Statement: TypeAlias = str | ClauseElement
 ATTEMPTS_MAX = 6
 CONNECT_S = 5.0
 COMMAND_S = 10.0
-RELEASE_S = 1.0
+RELEASE_S = 0.5
 # A process that stops inside a transaction must not hold its locks for longer than this.
 IDLE_IN_TRANSACTION_S = 3.0
 
@@ -98,6 +98,7 @@ class Database:
     def __init__(self, pool: Any, dsn: str) -> None:
         self._pool = pool
         self.dsn = dsn
+        self._giving_up: set[asyncio.Task[None]] = set()
         self.hints = Hints(self)
 
     @classmethod
@@ -151,12 +152,25 @@ class Database:
         try:
             yield Connection(raw)
         except BaseException as fault:
-            if unreachable(fault.__cause__ or fault) or not isinstance(fault, Exception):
+            if not isinstance(fault, Exception):
                 # Whoever was cancelled must not wait for a server that may never answer.
+                task = asyncio.create_task(self._give_up(raw))
+                self._giving_up.add(task)
+                task.add_done_callback(self._giving_up.discard)
+                raise
+            if unreachable(fault.__cause__ or fault):
                 _drop(raw)
-            raise
-        finally:
             await self._release(raw)
+            raise
+        await self._release(raw)
+
+    async def _give_up(self, raw: Any) -> None:
+        """Let the server end a statement that nobody waits for; without an answer, hang up."""
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            async with asyncio.timeout(RELEASE_S):
+                if raw.is_in_transaction():
+                    await raw.execute("rollback")
+        await self._release(raw)
 
     async def _release(self, raw: Any) -> None:
         try:

@@ -38,6 +38,8 @@ returning *
 
 # What is ``busy`` runs here already. Rows that others hold are left for the next time;
 # a claim about to pass on is waited for, and its jobs then left to the new owner.
+# Found by the index job_due; the odd order keeps the planner from walking through all
+# jobs there ever were by the index of their creation.
 ACQUIRE = f"""
 with wanted as (
     select j.id, c.epoch
@@ -45,9 +47,9 @@ with wanted as (
      where c.owner = $1 and c.incarnation = $2
        and exists (select from member m where m.id = $1 and m.epoch = $2 and m.state <> 'gone')
        and j.{ACTIVE}
-       and (j.state <> 'waiting' or j.wake_at <= clock_timestamp())
+       and coalesce(j.wake_at, '-infinity'::timestamptz) <= statement_timestamp()
        and j.id <> all($3::uuid[])
-     order by j.created_at, j.id
+     order by j.created_at + interval '0', j.id
      limit $4
        for share of c
        for no key update of j skip locked
@@ -64,7 +66,7 @@ returning j.*, clock_timestamp() as now
 SIGNAL = f"""
 update job
    set signal_seq = signal_seq + 1, inbox = inbox || jsonb_build_object($2::text, $3::jsonb),
-       state = case state when 'waiting' then 'queued' else state end,
+       state = case state when 'waiting' then 'queued' else state end, wake_at = null,
        updated_at = clock_timestamp()
  where id = $1 and {ACTIVE}
 """
@@ -73,7 +75,7 @@ update job
 CANCEL = f"""
 update job
    set signal_seq = signal_seq + 1, cancel_requested = true,
-       state = case state when 'waiting' then 'queued' else state end,
+       state = case state when 'waiting' then 'queued' else state end, wake_at = null,
        updated_at = clock_timestamp()
  where id = $1 and {ACTIVE}
 """

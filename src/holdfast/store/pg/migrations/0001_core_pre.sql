@@ -78,7 +78,9 @@ create table job (
 -- At most one job at a time has an object in hand: this is the node's reservation.
 create unique index job_one_active on job (object_id)
     where state in ('queued', 'running', 'waiting');
-create index job_active_by_shard on job (grp, shard, created_at)
+-- What may want to run, however many jobs wait or have ended: a waiting job is there
+-- from its wake_at on, any other active one (it has no wake_at) always.
+create index job_due on job (coalesce(wake_at, '-infinity'::timestamptz))
     where state in ('queued', 'running', 'waiting');
 create index job_newest on job (created_at desc);
 create index job_by_object on job (object_id, created_at desc);

@@ -1,0 +1,182 @@
+"""The commands that look: documents of the cluster API become lines for people."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from holdfast.cli import context
+from holdfast.cli.main import cli
+
+NOW = time.time()
+MEMBER = {
+    "id": "a1",
+    "role": "conductor",
+    "slot": "conductor-1",
+    "host": "h",
+    "zone": "z",
+    "group": "",
+    "version": "0",
+    "address": "",
+    "epoch": 7,
+    "state": "up",
+    "drain_requested": False,
+    "lease_until": NOW + 4,
+    "registered_at": NOW,
+    "gone_reason": None,
+}
+GONE = {**MEMBER, "id": "a2", "slot": "conductor-2", "epoch": 6, "state": "gone"}
+GONE["gone_reason"] = "obituary: killed by signal 9 (SIGKILL)"
+RING = {
+    "group": "",
+    "shards": 2,
+    "objects": 3,
+    "unowned_shards": 1,
+    "spread": 1.5,
+    "members": [{**MEMBER, "shards": 1, "objects": 3, "wished_shards": 2}],
+}
+CLAIMS = [
+    {"shard": 0, "owner": "a1", "incarnation": 7, "epoch": 9, "objects": 3, "since": NOW},
+    {"shard": 1, "owner": "a2", "incarnation": 6, "epoch": 8, "objects": 0, "since": NOW},
+]
+JOB = {
+    "id": "j1",
+    "kind": "node.deploy",
+    "object": {"kind": "node", "id": "n1"},
+    "state": "waiting",
+    "step": "wait_agent",
+    "attempt": 2,
+    "owners": 2,
+    "progress": {"done": 4, "total": 10, "message": "waiting for the agent's call-back"},
+    "wake_at": NOW + 30,
+    "deadline": NOW + 100,
+    "error": None,
+    "requested_by": "admin@admin",
+    "created_at": NOW - 12,
+}
+WHY = {
+    "claim": {"epoch": 9, "since": NOW - 60, "incarnation": 7},
+    "owner": MEMBER,
+    "token": 9,
+    "job": JOB,
+    "sentences": ["conductor-1 on h owns this node."],
+}
+ANSWERS: dict[str, Any] = {
+    "/status": {
+        "members": [MEMBER],
+        "rings": [RING],
+        "jobs": {"queued": 0, "running": 1, "waiting": 2},
+        "warnings": ["not HA: 1 conductor is up"],
+    },
+    "/members": {"members": [MEMBER, GONE]},
+    "/ring": {"rings": [RING]},
+    "/claims": {"group": "", "claims": CLAIMS},
+    "/jobs": {"jobs": [JOB]},
+    "/jobs/j1": {
+        "job": {
+            **JOB,
+            "journal": [
+                {
+                    "ordinal": 0,
+                    "step": "power_off",
+                    "attempt": 1,
+                    "epoch": 5,
+                    "finished_at": NOW - 10,
+                }
+            ],
+        }
+    },
+    "/why/web-1": WHY,
+}
+
+
+class Canned:
+    """Stands for the cluster API."""
+
+    posted: list[str] = []
+
+    def get(self, path: str, **query: object) -> Any:
+        return ANSWERS[path]
+
+    def post(self, path: str, body: Any = None) -> Any:
+        self.posted.append(path)
+        return {"member": MEMBER, "job": JOB}
+
+
+@pytest.fixture(autouse=True)
+def _canned(monkeypatch: pytest.MonkeyPatch) -> None:
+    Canned.posted.clear()
+    monkeypatch.setattr(context.Cli, "client", lambda self: Canned())
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+
+def shown(*argv: str) -> str:
+    result = CliRunner().invoke(cli, list(argv))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_status_shows_members_shares_work_and_warnings():
+    text = shown("status")
+    assert "conductor-1  conductor  up" in text
+    assert "group default: 3 objects in 2 shards, fullest over mean 1.500" in text
+    assert "1 shards without a living owner" in text
+    assert "jobs: 0 queued, 1 running, 2 waiting" in text
+    assert "warning: not HA" in text
+
+
+def test_members_that_are_gone_say_why():
+    assert "killed by signal 9 (SIGKILL)" in shown("members", "--gone")
+
+
+def test_ring_shows_held_and_wished():
+    header, row, *_ = shown("ring").splitlines()
+    assert header.split() == ["GROUP", "MEMBER", "STATE", "SHARDS", "WISHED", "OBJECTS"]
+    assert row.split() == ["default", "conductor-1", "up", "1", "2", "3"]
+
+
+def test_owners_tells_the_dead_from_the_living():
+    text = shown("owners")
+    assert "conductor-1         1       3" in text
+    assert "conductor-2 (gone)  1       0" in text
+    assert "0      conductor-1" in shown("owners", "--shards")
+
+
+def test_why_answers_in_sentences():
+    """Who owns it since when, with which token; which step, how often, until when."""
+    assert shown("why", "web-1").splitlines() == [
+        "conductor-1 on h owns this node.",
+        "It has been owned so for 60 s; commands to its BMC carry token 9.",
+        "The job was asked for by admin@admin 12 s ago; this step was begun 2 times.",
+        "It looks again in 30 s at the latest.",
+        "If it has not ended in 100 s it fails.",
+    ]
+
+
+def test_jobs_shows_progress_and_owners():
+    _, row = shown("jobs").splitlines()
+    assert row.split()[:7] == ["j1", "node.deploy", "n1", "waiting", "wait_agent", "4/10", "2"]
+
+
+def test_a_job_is_shown_with_its_journal():
+    text = shown("jobs", "show", "j1")
+    assert "power_off" in text
+    assert "+2.00 s" in text
+
+
+def test_drain_takes_a_slot_or_an_id():
+    shown("drain", "conductor-1")
+    assert Canned.posted == ["/members/a1/drain"]
+    result = CliRunner().invoke(cli, ["drain", "stranger"])
+    assert "no living member 'stranger'; there are: conductor-1" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    "argv", [("status",), ("members",), ("ring",), ("owners",), ("jobs",), ("why", "web-1")]
+)
+def test_json_is_the_document(argv: tuple[str, ...]):
+    assert isinstance(json.loads(shown("-o", "json", *argv)), dict)
