@@ -19,6 +19,7 @@ from holdfast.core.jobs import Handler
 from holdfast.core.lease import TrustWindow
 from holdfast.core.runner import JobRunner
 from holdfast.errors import StoreUnavailableError
+from holdfast.sim.belongings import MemBelongings
 from holdfast.sim.loop import SimLoop
 from holdfast.sim.memstore import MemStore
 from holdfast.store.model import Fence, Job, Member, MemberSpec, NewJob, ObjectRef, Submission
@@ -26,6 +27,17 @@ from holdfast.store.model import Fence, Job, Member, MemberSpec, NewJob, ObjectR
 NODE = UUID(int=77)
 LEASE_S = 5.0
 BOOT_S = 3.0
+INVENTORY: dict[str, Any] = {
+    "cpu": {"architecture": "x86_64", "count": 64, "frequency": 2600, "model_name": "m"},
+    "memory": {"physical_mb": 65536},
+    "disks": [{"name": "a", "size": 480 * 10**9}, {"name": "b", "size": 960 * 10**9}],
+    "interfaces": [
+        {"name": "1", "mac_address": "02:00:00:00:00:01", "enabled": True},
+        {"name": "2", "mac_address": "02:00:00:00:00:02", "enabled": False},
+    ],
+    "system_vendor": {"manufacturer": "Mock", "product_name": "One", "serial_number": "7"},
+    "boot": {"current_boot_mode": "uefi"},
+}
 
 
 class PlainBox:
@@ -52,7 +64,11 @@ class MachineModel:
         self.executed: list[str] = []
         self.highest_token = 0
         self.unreachable = 0  # this many commands fail before one is let through
-        self.agent_steps = {"deploy": ["write_image", "install"], "clean": ["erase_metadata"]}
+        self.agent_steps = {
+            "deploy": ["write_image", "install", "burnin"],
+            "clean": ["erase_metadata", "burnin"],
+        }
+        self.arguments: list[Any] = []  # of the steps that were executed
         self.failing_step: str | None = None
         self.calls_back = True
         self.call_back: Callable[[], None] = lambda: None
@@ -83,6 +99,9 @@ class MachineModel:
     def _verify(self, params: dict[str, Any]) -> dict[str, Any]:
         return {"vendor": "model", "system_id": "1"}
 
+    def _inspect(self, params: dict[str, Any]) -> dict[str, Any]:
+        return INVENTORY
+
     def _set_power(self, params: dict[str, Any]) -> None:
         self.power = "power on" if params["state"] == "power on" else "power off"
         self.commands = []
@@ -110,13 +129,15 @@ class MachineModel:
         command = {"command_name": name, "command_status": "SUCCEEDED", "command_result": {}}
         if name == f"get_{task}_steps":
             steps = [
-                {"step": step, "priority": 90 - 10 * i}
+                {"step": step, "interface": "deploy", "priority": 90 - 10 * i}
                 for i, step in enumerate(self.agent_steps[task])
             ]
+            steps[-1] |= {"priority": 0, "argsinfo": {"hours": {"required": True}, "loops": {}}}
             command["command_result"] = {f"{task}_steps": {"Hardware": steps}}
         elif name == f"execute_{task}_step":
             step = params["params"]["step"]["step"]
             self.executed.append(step)
+            self.arguments.append(params["params"]["step"].get("args"))
             command["command_status"] = "FAILED" if step == self.failing_step else "SUCCEEDED"
         self.commands.append(command)
         return command
@@ -176,6 +197,7 @@ class Rig:
         self.store = MemStore(self.loop.time, {"node": None})
         self.machine = MachineModel(self.loop)
         self.machine.call_back = self._heartbeat
+        self.belongings = MemBelongings(self.store.tables)
         self.settings = settings or ProvisioningSettings(
             callback_timeout_s=60, retry_s=20, verify_retry_s=10
         )
@@ -220,7 +242,9 @@ class Rig:
         self.owners += 1
         window = TrustWindow(self.clock, 1e9, 1.0)
         window.renewed(self.clock.now())
-        made: Mapping[str, Handler] = handlers(self.machine, PlainBox(), self.settings)
+        made: Mapping[str, Handler] = handlers(
+            self.machine, PlainBox(), self.settings, self.belongings
+        )
         runner = JobRunner(faults, member, window, self.clock, made, tuple, 10)  # pyright: ignore[reportArgumentType]
         while not faults.died and NODE in self.store.tables.active:
             try:

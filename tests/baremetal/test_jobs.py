@@ -11,13 +11,26 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.baremetal.jobs_rig import Rig
+from tests.baremetal.jobs_rig import INVENTORY, NODE, Rig
 
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
+from holdfast.baremetal.states import JobKind
 from holdfast.store.model import JobState
 
 KINDS: dict[str, dict[str, Any]] = {
     "node.verify": {"node": {"provision_state": "verifying"}},
+    "node.inspect": {"node": {"provision_state": "inspecting"}},
+    "node.clean": {
+        "node": {"provision_state": "cleaning"},
+        "args": {
+            "clean_steps": [
+                {"interface": "deploy", "step": "burnin", "args": {"hours": 2}},
+                {"interface": "deploy", "step": "erase_metadata"},
+                {"interface": "deploy", "step": "burnin", "args": {"hours": 1}},
+            ]
+        },
+    },
+    "node.adopt": {"node": {"provision_state": "adopting"}},
     "node.provide": {"node": {"provision_state": "cleaning"}},
     "node.deploy": {"node": {"provision_state": "deploying"}},
     "node.undeploy": {"node": {"provision_state": "deleting", "instance_info": {"a": 1}}},
@@ -29,13 +42,16 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 END = {
     "node.verify": "manageable",
+    "node.inspect": "manageable",
+    "node.clean": "manageable",
+    "node.adopt": "active",
     "node.provide": "available",
     "node.deploy": "active",
     "node.undeploy": "available",
     "node.power": "active",
     "node.boot_device": "active",
 }
-VOLATILE = {"agent_version"}
+VOLATILE = {"agent_version", "inspection_finished_at"}
 
 
 def play(kind: str, **how: Any) -> tuple[Rig, dict[str, Any]]:
@@ -53,6 +69,8 @@ def play(kind: str, **how: Any) -> tuple[Rig, dict[str, Any]]:
         "media": rig.machine.media,
         "executed": rig.machine.executed,
         "boots": rig.machine.boots,
+        "inventory": rig.belongings.inventories,
+        "ports": rig.belongings.ports,
     }
     return rig, outcome
 
@@ -71,7 +89,8 @@ def test_every_handler_is_under_these_tests() -> None:
     from holdfast.baremetal.jobs import handlers
 
     rig = Rig()
-    assert set(handlers(rig.machine, PlainBox(), rig.settings)) == set(KINDS)
+    made = handlers(rig.machine, PlainBox(), rig.settings, rig.belongings)
+    assert set(made) == set(KINDS) == set(JobKind)
 
 
 @pytest.mark.parametrize("when", ["after", "before"])
@@ -183,3 +202,142 @@ def test_a_soft_power_off_that_is_ignored_fails_at_its_timeout() -> None:
     assert job.error is not None
     assert job.error.code == "power_timeout"
     assert rig.document["target_power_state"] is None
+
+
+def test_inspection_fills_the_properties_and_makes_ports_of_the_cards_in_use() -> None:
+    rig = Rig(provision_state="inspecting", properties={"capabilities": "a:b,boot_mode:bios"})
+    rig.run("node.inspect")
+    assert rig.document["properties"] == {
+        "cpus": 64,
+        "cpu_arch": "x86_64",
+        "memory_mb": 65536,
+        "local_gb": 894,
+        "vendor": "Mock",
+        "capabilities": "a:b,boot_mode:uefi",
+    }
+    assert rig.document["boot_mode"] == "uefi"
+    assert rig.document["inspection_finished_at"] is not None
+    assert rig.belongings.inventories == {NODE: INVENTORY}
+    assert rig.belongings.ports == {"02:00:00:00:00:01": NODE}
+    assert rig.machine.boots == []
+
+
+def test_manual_cleaning_runs_just_what_was_asked_for_in_its_order() -> None:
+    rig, _ = play("node.clean")
+    assert rig.machine.executed == ["burnin", "erase_metadata", "burnin"]
+    assert rig.machine.arguments == [{"hours": 2}, None, {"hours": 1}]
+    assert rig.machine.power == "power off"
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"interface": "deploy", "step": "fly"}, "has no step deploy.fly"),
+        ({"interface": "raid", "step": "burnin"}, "has no step raid.burnin"),
+        ({"interface": "deploy", "step": "burnin"}, "needs hours"),
+        (
+            {"interface": "deploy", "step": "burnin", "args": {"hours": 1, "wings": 2}},
+            "takes no wings",
+        ),
+    ],
+)
+def test_a_step_that_cannot_be_run_fails_the_cleaning_before_any_is(step: Any, said: str) -> None:
+    rig = Rig(provision_state="cleaning")
+    asked = [{"interface": "deploy", "step": "erase_metadata"}, step]
+    job = rig.run("node.clean", {"clean_steps": asked})
+    assert job.state is JobState.FAILED
+    assert said in rig.document["last_error"]
+    assert rig.document["provision_state"] == "clean failed"
+    assert rig.document["target_provision_state"] == "manageable"
+    assert rig.machine.executed == []
+    assert rig.machine.power == "power off"
+
+
+def test_a_deployments_own_steps_are_run_among_the_offered_ones() -> None:
+    rig = Rig(provision_state="deploying")
+    asked = [
+        {"interface": "deploy", "step": "burnin", "args": {"hours": 1}, "priority": 85},
+        {"interface": "deploy", "step": "install", "args": {}, "priority": 0},
+    ]
+    job = rig.run("node.deploy", {"deploy_steps": asked})
+    assert job.state is JobState.SUCCEEDED
+    assert rig.machine.executed == ["write_image", "burnin"]
+
+
+def test_adopting_touches_nothing() -> None:
+    rig = Rig(provision_state="adopting", power_state=None)
+    rig.machine.power = "power on"
+    rig.run("node.adopt")
+    assert (rig.document["provision_state"], rig.document["power_state"]) == ("active", "power on")
+    assert (rig.machine.boots, rig.machine.device) == ([], "disk")
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "target"),
+    [
+        ("node.inspect", "inspect failed", "manageable"),
+        ("node.adopt", "adopt failed", "active"),
+        ("node.clean", "clean failed", "manageable"),
+        ("node.provide", "clean failed", "available"),
+        ("node.undeploy", "error", "available"),
+    ],
+)
+def test_what_a_bmc_that_stays_away_fails(kind: str, state: str, target: str) -> None:
+    rig = Rig(**KINDS[kind]["node"])
+    rig.machine.unreachable = 10**6
+    job = rig.run(kind, KINDS[kind].get("args"))
+    assert job.state is JobState.FAILED
+    assert rig.document["provision_state"] == state
+    assert rig.document["target_provision_state"] == target
+
+
+def test_cleaning_that_fails_after_an_undeployment_is_a_failed_cleaning() -> None:
+    rig = Rig(provision_state="deleting")
+    rig.machine.failing_step = "erase_metadata"
+    rig.run("node.undeploy")
+    assert rig.document["provision_state"] == "clean failed"
+    assert rig.document["target_provision_state"] == "available"
+
+
+def test_an_undeployment_releases_the_allocation() -> None:
+    rig = Rig(provision_state="deleting")
+    rig.belongings.allocations[NODE] = NODE
+    rig.run("node.undeploy")
+    assert rig.belongings.allocations == {}
+
+
+@pytest.mark.parametrize("kind", ["node.provide", "node.undeploy"])
+def test_a_retired_node_does_not_become_available_again(kind: str) -> None:
+    rig = Rig(**KINDS[kind]["node"], retired=True)
+    rig.run(kind)
+    assert rig.document["provision_state"] == "manageable"
+
+
+FAKE = {
+    "driver": "fake-hardware",
+    "driver_info": {},
+    "interfaces": {"deploy_interface": "fake", "power_interface": "fake"},
+}
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"node.clean"}))
+def test_fake_hardware_goes_through_every_job_without_a_bmc_or_an_agent(kind: str) -> None:
+    rig = Rig(**KINDS[kind]["node"], **FAKE)
+    rig.machine.unreachable = 10**6
+    job = rig.run(kind, KINDS[kind].get("args"))
+    assert job.error is None
+    assert rig.document["provision_state"] == END[kind]
+    assert rig.loop.time() < 5
+
+
+def test_fake_hardware_has_no_steps_to_clean_with() -> None:
+    rig = Rig(provision_state="cleaning", **FAKE)
+    rig.run("node.clean", KINDS["node.clean"]["args"])
+    assert "has no steps to run" in rig.document["last_error"]
+
+
+def test_fake_hardware_takes_its_time_to_power_on_if_it_is_told_to() -> None:
+    rig = Rig(**FAKE | {"driver_info": {"fake_power_delay_s": 30}}, provision_state="active")
+    rig.run("node.power", {"target": "power on"})
+    assert rig.document["power_state"] == "power on"
+    assert 30 <= rig.loop.time() < 32

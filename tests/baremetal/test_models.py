@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Table
 
-from holdfast.baremetal.models import KINDS, NODE, PORT
+from holdfast.baremetal.models import KINDS, METADATA, NODE
 from holdfast.store.pg.database import Database
 
 COLUMNS = """
@@ -24,7 +24,7 @@ PYTHON = {
 }
 
 
-@pytest.mark.parametrize("table", [NODE, PORT], ids=["node", "port"])
+@pytest.mark.parametrize("table", METADATA.tables.values(), ids=str)
 async def test_the_query_builder_knows_the_migrated_columns_and_their_types(
     db: Database, table: Table
 ):

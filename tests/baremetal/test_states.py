@@ -21,7 +21,11 @@ from holdfast.errors import InvalidInputError
 ALLOWED = {
     "enroll": {"manage"},
     "verifying": {"abort"},
-    "manageable": {"provide"},
+    "manageable": {"inspect", "clean", "provide", "adopt"},
+    "inspecting": {"abort"},
+    "inspect failed": {"manage", "inspect"},
+    "adopting": {"abort"},
+    "adopt failed": {"manage", "adopt"},
     "available": {"manage", "active"},
     "cleaning": {"abort"},
     "clean wait": {"abort"},
@@ -77,6 +81,9 @@ def test_a_job_never_goes_without_a_target_and_a_state_that_polling_clients_wait
     ("verb", "state", "during", "target", "job"),
     [
         ("manage", "enroll", "verifying", "manageable", JobKind.VERIFY),
+        ("inspect", "manageable", "inspecting", "manageable", JobKind.INSPECT),
+        ("clean", "manageable", "cleaning", "manageable", JobKind.CLEAN),
+        ("adopt", "manageable", "adopting", "active", JobKind.ADOPT),
         ("provide", "manageable", "cleaning", "available", JobKind.PROVIDE),
         ("active", "available", "deploying", "active", JobKind.DEPLOY),
         ("rebuild", "active", "deploying", "active", JobKind.DEPLOY),
@@ -96,7 +103,7 @@ def test_verbs_of_later_releases_are_refused_by_name(verb: str):
 
 
 def test_an_unknown_verb_is_refused_with_the_known_ones():
-    with pytest.raises(InvalidInputError, match="use one of: manage, provide"):
+    with pytest.raises(InvalidInputError, match="use one of: manage, inspect"):
         parse_verb("fly")
 
 

@@ -135,7 +135,9 @@ class Client:
         url = f"{self._cloud.auth_url}/auth/tokens"
         request.status, text, headers = await self._send("POST", url, body, {})
         request.said = text[:300].decode(errors="replace") if request.status >= 400 else ""
-        return headers.get("X-Subject-Token", "") if request.status == 201 else ""
+        if request.status not in (201, NO_ANSWER, UNAVAILABLE):
+            raise AssertionError(f"cannot log in: {request.status} {request.said}")
+        return headers.get("x-subject-token", "")
 
     async def _send(
         self, method: str, url: str, body: Any, headers: dict[str, str]
@@ -143,7 +145,8 @@ class Client:
         assert self._session is not None
         try:
             async with self._session.request(method, url, json=body, headers=headers) as response:
-                return response.status, await response.read(), dict(response.headers)
+                told = {name.lower(): value for name, value in response.headers.items()}
+                return response.status, await response.read(), told
         except (aiohttp.ClientError, TimeoutError, OSError):
             return NO_ANSWER, b"", {}
 

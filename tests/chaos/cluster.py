@@ -22,11 +22,13 @@ from uuid import UUID
 import aiohttp
 import asyncpg
 import msgspec
-
-from holdfast.cli.client import Cloud, find_cloud
 from tests.chaos.network import Host, Network, Peer
 from tests.chaos.postgres import PORT, Postgres
 from tests.chaos.processes import ChaosError, Kept, Process, until
+
+from holdfast.cli.client import Cloud, find_cloud
+from holdfast.ops.datadir import DataDir
+from holdfast.sim.fleet.faults import Faults, Latency
 
 START_S: Final = 90.0
 HOLDFAST: Final = (sys.executable, "-P", "-m", "holdfast.cli.main")
@@ -46,13 +48,23 @@ SETTINGS: Final = {
 FLEET_OPTIONS: Final = (
     *("--heartbeat-min", "1"),
     *("--power", "0.1", "0.3"),
-    *("--boot", "0.3", "1"),
-    *("--step", "0.3", "1.2"),
+    *("--boot", "0.5", "2"),
+    *("--step", "0.5", "2.5"),
+)
+
+# So that there is always something in hand, and whether it was done is not always known.
+SLOW_AND_LOSSY: Final = Faults(
+    latency=Latency(median_s=0.1, sigma=0.8, max_s=2.0),
+    lost_answer_rate=0.01,
+    agent_lost_answer_rate=0.02,
 )
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
-    """What runs. ``buggy``: role -> module that is run in place of it (tests/chaos/buggy.py)."""
+    """What runs. ``buggy``: roles that run with a known bug in them (tests/chaos/buggy.py).
+
+    ``machines``: what is wrong with every machine.
+    """
 
     nodes: int = 50
     supervised: int = 2
@@ -61,6 +73,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: float = 1.5
     clean: bool = False
     buggy: frozenset[str] = frozenset()
+    machines: Faults = SLOW_AND_LOSSY
     settings: dict[str, str] = {}
 
 
@@ -111,7 +124,7 @@ class Cluster:
             self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
             await self.postgres.start()
             if "rack" in self.layout.buggy:
-                self._share_keys(self.data)
+                self._make_secret()
                 self.kept["rack-1"] = Kept(lambda: self._run("rack", "rack-1", self.data))
             await self._start_up()
             self._fleet = await self._start_fleet()
@@ -184,12 +197,16 @@ class Cluster:
         self._share_keys(home)
         return Kept(lambda: self._run("conductor", slot, home, self.hosts[slot]))
 
+    def _make_secret(self) -> None:
+        """A gateway that ``up`` does not run needs its secret before ``up`` makes it."""
+        data = DataDir(self.data).prepare()
+        data.secret(data.gateway_secret)
+
     def _share_keys(self, home: Path) -> None:
         """What a host is given of the first one's keys (docs: "On several hosts")."""
-        home.mkdir(mode=0o700, exist_ok=True)
+        home.mkdir(mode=0o700)
         for name in ("master.key", "gateway.secret"):
-            if (self.data / name).exists() and home != self.data:
-                shutil.copy(self.data / name, home / name)
+            shutil.copy(self.data / name, home / name)
 
     def _run(self, role: str, slot: str, home: Path, host: Host | None = None) -> Process:
         program = HOLDFAST
@@ -217,6 +234,10 @@ class Cluster:
 
         await until(said, "the fleet is ready", START_S)
         control = str(msgspec.json.decode(log.read_text().splitlines()[-1])["control_url"])
+        body = {"machines": "all", "faults": msgspec.to_builtins(self.layout.machines)}
+        assert self._http is not None
+        async with self._http.put(f"{control}/control/faults", json=body) as response:
+            assert response.status == 200, await response.text()
         listed = await self.fetch(f"{control}/control/machines")
         return Fleet(
             process=process, control_url=control, journal=journal, machines=listed["machines"]

@@ -59,6 +59,15 @@ class Machines:
                 self.failures.append(f"{node['name']} is {state}: {node['last_error']}")
             self.states[uuid], self._seen_at[uuid] = state, began
 
+    async def explained(self) -> list[str]:
+        """Of each machine that is not active: what the system says is the reason."""
+        reasons: list[str] = []
+        for node in self.nodes:
+            if self.states.get(node) != "active":
+                document = await self._client.read(f"/cluster/v1/why/{node}")
+                reasons.append(" ".join(document["sentences"]))
+        return reasons
+
     async def enrol_all(self) -> None:
         """Create, verify and provide every machine."""
         async with asyncio.TaskGroup() as tasks:
@@ -193,4 +202,3 @@ class Registers:
 async def _later(delay_s: float, work: Any, *args: Any) -> None:
     await asyncio.sleep(delay_s)
     await work(*args)
-

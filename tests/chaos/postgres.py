@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Final
 
-from holdfast.store.embedded import EmbeddedPostgres
 from tests.chaos.processes import ChaosError, Process
+
+from holdfast.store.embedded import EmbeddedPostgres
 
 PORT: Final = 5432
 READY_S: Final = 60.0
 OPTIONS: Final = ("fsync=off", "full_page_writes=off", "max_connections=200")
 FAKETIME: Final = (
-    "/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1".format(os.uname().machine),
+    f"/usr/lib/{os.uname().machine}-linux-gnu/faketime/libfaketimeMT.so.1",
     "/usr/lib64/faketime/libfaketimeMT.so.1",
     "/usr/lib/faketime/libfaketimeMT.so.1",
 )
@@ -108,9 +108,3 @@ class Postgres:
     async def stop(self) -> None:
         if self._process is not None:
             await self._process.stop(signal.SIGINT)
-
-
-def version_of(library: str) -> str:
-    """Which package a library is of; for a report."""
-    said = subprocess.run(["dpkg", "-S", library], capture_output=True, text=True, check=False)
-    return said.stdout.strip()

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ class Process:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGKILL),
+                preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - see there
                 **options,
             )
         self.pid = self._popen.pid
@@ -95,6 +96,12 @@ class Kept:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         await self.process.stop()
+
+
+def say(text: object) -> None:
+    """Tell whoever watches how far the run is (pytest -s)."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def lives(pid: int) -> bool:

@@ -16,17 +16,19 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
-
-from holdfast.sim.fleet.referee import Verdict, judge, summary
 from tests.chaos.client import Client, History, Request
 from tests.chaos.cluster import Cluster, Layout
 from tests.chaos.faults import Done, Fault, Faults, endless, schedule
 from tests.chaos.load import Machines, Registers
 from tests.chaos.network import Network
-from tests.chaos.processes import until
+from tests.chaos.processes import say
+
+from holdfast.sim.fleet.referee import Verdict, judge, summary
 
 SETTLE_S: Final = 120.0  # within so long after the last fault all work must have ended
 PAUSE_S: Final = 0.5  # between two faults
+
+CARDS: list[str] = []  # shown at the end of the test run (conftest)
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -38,7 +40,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     faults: list[Done]
     deployments: int
     states: dict[str, str]  # of the machines, at the end
-    failures: list[str]  # states that mean a failure, whenever they were seen
+    failures: list[str]  # failures, whenever they were seen, and who is not active in the end
     never_created: list[str]  # nodes whose creation was acknowledged and that are not there
     lost_writes: list[str]
     writes: int
@@ -48,8 +50,7 @@ class Outcome(msgspec.Struct, kw_only=True):
 
     def broken(self) -> list[str]:
         """Which promises were broken; empty: none."""
-        found = [f"{node} ended {s}" for node, s in self.states.items() if s != "active"]
-        found += self.failures
+        found = list(self.failures)
         found += [f"lost: node {node}" for node in self.never_created]
         found += [f"lost: write {write}" for write in self.lost_writes]
         found += [f"{v.kind} on {v.machine}: {v.text}" for v in self.verdict.violations]
@@ -59,7 +60,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     def card(self) -> str:
         """The scorecard, as plain text."""
         counts = self.verdict.counts
-        kinds = Counter(done.kind + (f" ({done.note})" * 0) for done in self.faults)
+        kinds = Counter(f"{d.kind} of {_sort(d.victim)}" for d in self.faults)
         rows = [
             f"seed             {self.seed}",
             f"time             {self.took_s:.0f} s, lease {self.layout.lease_s:g} s",
@@ -77,6 +78,11 @@ class Outcome(msgspec.Struct, kw_only=True):
             *(f"  {line}" for line in summary(self.verdict).splitlines()),
         ]
         return "\n".join(rows)
+
+
+def _sort(victim: str) -> str:
+    """conductor-h1 -> conductor."""
+    return victim.partition("-")[0]
 
 
 def takeovers(faults: list[Done]) -> list[str]:
@@ -122,7 +128,7 @@ class Run:
         done = await fault()
         done.at = at
         self.done.append(done)
-        print(done, flush=True)
+        say(done)
         return done
 
 
@@ -138,23 +144,24 @@ async def play(layout: Layout, script: Script, *, seed: int, network: Network | 
         registers = Registers(client, machines)
         faults = Faults(cluster, random.Random(seed))
         run = Run(cluster, machines, faults, history, seed)
-        print(f"up after {time.monotonic() - began:.1f} s; seed {seed}", flush=True)
+        say(f"up after {time.monotonic() - began:.1f} s; seed {seed}")
         async with background(machines.watch(), registers.write()):
             await machines.enrol_all()
-            print(f"enrolled after {time.monotonic() - began:.1f} s", flush=True)
+            say(f"enrolled after {time.monotonic() - began:.1f} s")
             await script(run)
         await machines.look()
+        stuck = await machines.explained()
         with cluster.fleet.journal.open("rb") as lines:
             verdict = judge(lines, require_origin=True)
         there = set(machines.states)
-        return Outcome(
+        outcome = Outcome(
             seed=seed,
             layout=layout,
             took_s=time.monotonic() - began,
             faults=run.done,
             deployments=machines.deployments,
             states={node: machines.states.get(node, "missing") for node in machines.nodes},
-            failures=machines.failures,
+            failures=[*machines.failures, *stuck],
             never_created=[r.node for r in history.acknowledged("create") if r.node not in there],
             lost_writes=await registers.lost(),
             writes=sum(len(keys) for keys in registers.acknowledged.values()),
@@ -162,6 +169,8 @@ async def play(layout: Layout, script: Script, *, seed: int, network: Network | 
             statuses=history.counts(),
             verdict=verdict,
         )
+    CARDS.append(outcome.card())
+    return outcome
 
 
 @contextlib.asynccontextmanager
@@ -196,19 +205,13 @@ async def fifty_deployments(run: Run) -> None:
     faults = schedule(run.faults, network=run.network, clock=run.clock)
     # The last deployment is asked for when some three quarters of the faults have been done.
     over_s = len(faults) * 1.7 * run.cluster.layout.lease_s
-    async with background(_deploying(run, over_s)) as _:
+    async with background(run.machines.deploy_all(over_s)):
         for fault in faults:
             await run.do(fault)
             await asyncio.sleep(PAUSE_S)
-        await until(lambda: _all_active(run), "all machines are active", SETTLE_S, 0.3)
-
-
-async def _deploying(run: Run, over_s: float) -> None:
-    await run.machines.deploy_all(over_s)
-
-
-async def _all_active(run: Run) -> bool:
-    return run.machines.deployments >= len(run.machines.nodes)
+        end = time.monotonic() + SETTLE_S
+        while run.machines.deployments < len(run.machines.nodes) and time.monotonic() < end:
+            await asyncio.sleep(0.3)
 
 
 def for_seconds(duration_s: float) -> Script:
@@ -225,7 +228,9 @@ def for_seconds(duration_s: float) -> Script:
                 for cycle in cycles:
                     if cycle.done():
                         cycle.result()
-            await asyncio.wait_for(asyncio.gather(*cycles), SETTLE_S)
+            ended, _ = await asyncio.wait(cycles, timeout=SETTLE_S)
+            for cycle in ended:
+                cycle.result()
         finally:
             for cycle in cycles:
                 cycle.cancel()

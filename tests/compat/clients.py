@@ -91,6 +91,10 @@ class Client:
 
         return until(look, f"{ident} is {state}", 90)
 
+    def until_provision(self, ident: str, state: str) -> None:
+        """Wait for a provision state, for those who do not want ``--wait``'s ten seconds."""
+        until(lambda: self.node(ident)["provision_state"] == state, f"{ident} is {state}", 90)
+
     def script(self, path: Path, arguments: Mapping[str, Any]) -> Any:
         """A Python script in the clients' environment; its last line is its answer as JSON."""
         answer = self.run(BIN / "python", path, self.cloud, json.dumps(arguments))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.compat.coverage import Coverage
 from tests.compat.machines import Fleet, Sushy
+from tests.compat.programs import stop_all
 from tests.compat.system import Balancer, System
 
 SUSHY_MACHINES = 2
@@ -28,6 +29,7 @@ def folder(request: pytest.FixtureRequest) -> Generator[Path]:
     path = Path(tempfile.mkdtemp(prefix="hf-compat-"))
     path.chmod(0o711)  # the embedded database may run as another user
     yield path
+    stop_all()
     if request.session.testsfailed:
         print(f"the logs are kept in {path}")  # noqa: T201
     else:
@@ -38,11 +40,11 @@ def folder(request: pytest.FixtureRequest) -> Generator[Path]:
 def system(folder: Path, request: pytest.FixtureRequest) -> Generator[System]:
     """``holdfast up``."""
     system = System(folder)
-    coverage = request.config.pluginmanager.get_plugin("holdfast-coverage")
-    assert isinstance(coverage, Coverage)
-    coverage.watch(system)
     yield system
     system.stop()
+    coverage = request.config.pluginmanager.get_plugin("holdfast-coverage")
+    assert isinstance(coverage, Coverage)
+    coverage.read(system)
 
 
 @pytest.fixture(scope="session")

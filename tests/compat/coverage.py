@@ -1,8 +1,7 @@
 """Which routes the clients used and how they were answered: docs/compatibility.md is made of it.
 
-A pytest plugin. It reads the API processes' access logs as they grow and attributes each
-request to the client of the test module that ran meanwhile (its ``CLIENT``). The document
-is written when all tests passed and HOLDFAST_COMPAT_DOC is set, as ``make compat`` does.
+A pytest plugin. It reads the API processes' access logs, in which each client gives its name.
+The document is written when all tests passed and HOLDFAST_COMPAT_DOC is set, as by ``make compat``.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.compat.baremetal.routes import AGENT, GROUPS, Route
+from tests.compat.baremetal.routes import GROUPS, Route
 from tests.compat.system import ROOT, System
 
+PINNED = ROOT / "tests" / "requirements-clients.txt"
 DOCUMENT = ROOT / "docs" / "compatibility.md"
 WORKS, REFUSED, UNKNOWN = "works", "refused with a clear error", "unknown"
 
@@ -27,6 +26,8 @@ _HEAD = """\
 Written by `make compat`, from runs of the unmodified clients as subprocesses over HTTP.
 *Works*: a client used the route and was answered as it expects. *Refused*: a client was told in a
 sentence that this release lacks it. *Unknown*: none has tried it in these tests.
+
+The clients: {clients}. The machines: Holdfast's own fleet, and {emulator}.
 """
 
 
@@ -35,20 +36,14 @@ class Coverage:
 
     def __init__(self, *, write: bool) -> None:
         self._write = write
-        self._system: System | None = None
-        self._read: dict[Path, int] = {}
         self._seen: dict[tuple[str, str], dict[int, set[str]]] = defaultdict(dict)
-        self._versions: set[str] = set()
         self._failed = False
 
-    def watch(self, system: System) -> None:
-        """Read this system's logs from now on."""
-        self._system = system
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
-        module = item.getparent(pytest.Module)
-        self._attribute(str(getattr(module.obj if module else None, "CLIENT", "")))
+    def read(self, system: System) -> None:
+        """Count what this system's logs tell."""
+        for log in system.access_logs():
+            for line in log.read_bytes().splitlines():
+                self._note(line)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._failed = self._failed or report.failed
@@ -63,31 +58,20 @@ class Coverage:
             DOCUMENT.write_text(self.document())
             terminalreporter.write_line(f"written: {DOCUMENT.relative_to(ROOT)}")
 
-    def _attribute(self, client: str) -> None:
-        """Give what the logs have grown by to this client."""
-        if self._system is None:
-            return
-        for log in self._system.access_logs():
-            with log.open("rb") as lines:
-                lines.seek(self._read.get(log, 0))
-                for line in lines:
-                    if not line.endswith(b"\n"):
-                        break
-                    self._read[log] = self._read.get(log, 0) + len(line)
-                    self._note(line, client)
-
-    def _note(self, line: bytes, client: str) -> None:
+    def _note(self, line: bytes) -> None:
         try:
             request: dict[str, Any] = json.loads(line)
         except ValueError:  # what a dying process left behind
             return
         if request.get("event") == "request":
             clients = self._seen[request["method"], request["path"]]
-            clients.setdefault(int(request["status"]), set()).add(client)
+            clients.setdefault(int(request["status"]), set()).add(_name(request["agent"] or ""))
 
     def document(self) -> str:
         """The whole of docs/compatibility.md."""
-        lines, group = [_HEAD], ""
+        pinned = [line.split()[0] for line in PINNED.read_text().splitlines() if "==" in line]
+        *clients, emulator = (f"`{name.replace('==', ' ')}`" for name in pinned)
+        lines, group = [_HEAD.format(clients=", ".join(clients), emulator=emulator)], ""
         for in_group, route, answer, clients in self._table():
             if in_group != group:
                 group = in_group
@@ -107,17 +91,20 @@ class Coverage:
                     break
         for group, routes in GROUPS.items():
             for route in routes:
-                yield (group, route, *_verdict(route, found[route]))
+                yield (group, route, *_verdict(found[route]))
 
 
-def _verdict(route: Route, by_status: dict[int, set[str]]) -> tuple[str, str]:
+def _verdict(by_status: dict[int, set[str]]) -> tuple[str, str]:
     """What a route's answers amount to, and who got them."""
     good = {c for status, clients in by_status.items() if status < 400 for c in clients}
     bad = {c for status, clients in by_status.items() if status >= 400 for c in clients}
     chosen, answer = (good, WORKS) if good else (bad, REFUSED if bad else UNKNOWN)
-    if chosen and route in AGENT:
-        chosen = {"the simulated ramdisk agent"}
-    return answer, "; ".join(sorted(chosen))
+    return answer, ", ".join(sorted(chosen - {""}))
+
+
+def _name(user_agent: str) -> str:
+    """A client's name without its version and those of its libraries."""
+    return user_agent.partition("/")[0].strip()
 
 
 def _matcher(route: Route) -> re.Pattern[str]:

@@ -37,7 +37,7 @@ class Fleet:
     """``python -m holdfast.sim.fleet``. Its ramdisks boot from the network."""
 
     def __init__(
-        self, folder: Path, api_url: str, *options: str | Path, count: int, name: str = "fleet"
+        self, folder: Path, api_url: str, *options: str, count: int, name: str = "fleet"
     ) -> None:
         self.journal = folder / f"{name}.journal.jsonl"
         argv = [sys.executable, "-m", "holdfast.sim.fleet", "--api-url", api_url, *TIMES]

@@ -16,6 +16,8 @@ T = TypeVar("T")
 STOP_S = 40.0
 LOOK_S = 0.1
 
+_STARTED: list[Program] = []
+
 
 class Program:
     """One child process. ``log`` gets both its outputs, and those of its earlier starts."""
@@ -27,6 +29,7 @@ class Program:
         self.log = log
         self._env = clean_environ() | (env or {})
         self._process: subprocess.Popen[bytes] | None = None
+        _STARTED.append(self)
         self.start()
 
     def start(self) -> None:
@@ -80,6 +83,12 @@ class Program:
                 self.process.wait(timeout=STOP_S)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+
+def stop_all() -> None:
+    """Stop what still runs, as after a fixture that failed half way; the last started first."""
+    while _STARTED:
+        _STARTED.pop().stop()
 
 
 def until(condition: Callable[[], T | None], what: str, within_s: float) -> T:

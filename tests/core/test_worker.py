@@ -30,8 +30,9 @@ T = TypeVar("T")
 
 
 class Waker:
-    async def wait(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float) -> frozenset[str]:
         await asyncio.sleep(timeout_s)
+        return frozenset()
 
 
 class LoopClock:

@@ -67,8 +67,8 @@ class HintsAreTruth(Bugs):
 
     def waker(self, waker: SimWaker) -> Waker:
         class Trusting:
-            async def wait(self, timeout_s: float) -> None:
-                await waker.wait(1e9)
+            async def wait(self, timeout_s: float) -> frozenset[str]:
+                return await waker.wait(1e9)
 
         return Trusting()
 
@@ -92,7 +92,7 @@ class ReleasesAndRetakes(Bugs):
 class BlindGate(Gate):
     """Compares no tokens."""
 
-    def _judge(self, bmc: UUID, term: int, token: int) -> None:
+    def judge(self, bmc: UUID, term: int, token: int) -> None:
         pass
 
     def begin(self, bmc: UUID, term: int, token: int) -> None:
@@ -109,10 +109,10 @@ class GatewayWithoutEpochs(Bugs):
 class TrustfulGate(Gate):
     """Takes the first token it sees for the highest."""
 
-    def _judge(self, bmc: UUID, term: int, token: int) -> None:
+    def judge(self, bmc: UUID, term: int, token: int) -> None:
         if self.mark(bmc) is None:
             self._seen[bmc] = Mark(term, token)
-        super()._judge(bmc, term, token)
+        super().judge(bmc, term, token)
 
 
 class GatewayWithoutFloor(Bugs):

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from holdfast.errors import NotFoundError
 from holdfast.sim.memstore import MemStore
+from holdfast.store.events import Watch
 from holdfast.store.model import (
     Claim,
     Fence,
@@ -33,6 +34,7 @@ COLUMNS = [
     "uuid", "name", "grp", "shard", "entered_epoch", "driver", "driver_secrets", "extra",
     "instance_uuid", "traits", "power_state", "target_power_state", "provision_state",
     "target_provision_state", "provision_updated_at", "last_error", "maintenance", "updated_at",
+    "project", "owner", "lessee",
 ]  # fmt: skip
 DEFAULTS: dict[str, Json] = {
     "driver": "redfish",
@@ -41,14 +43,26 @@ DEFAULTS: dict[str, Json] = {
     "provision_state": "enroll",
     "maintenance": False,
 }
-KINDS = {"node": TableSpec("node", "uuid", COLUMNS)}
+WATCH = Watch(
+    fields=("provision_state", "power_state", "maintenance"),
+    error="last_error",
+    name="name",
+    projects=("project", "owner", "lessee"),
+)
+KINDS = {"node": TableSpec("node", "uuid", COLUMNS, watch=WATCH)}
 
 PASS_TIME = (
     "update member set lease_until = lease_until - $1 * interval '1 s'",
     "update database_life set noticed_at = noticed_at - $1 * interval '1 s'",
     "update job set wake_at = wake_at - $1 * interval '1 s',"
     " deadline = deadline - $1 * interval '1 s', created_at = created_at - $1 * interval '1 s'",
+    "update event set at = at - $1 * interval '1 s'",
 )
+
+
+SETTLED = """
+select pg_snapshot_xmin(pg_current_snapshot()) = pg_snapshot_xmax(pg_current_snapshot())
+"""
 
 
 class Bench(Protocol):
@@ -64,6 +78,10 @@ class Bench(Protocol):
         ...
 
     async def add_node(self, group: str = "", **fields: Json) -> ObjectRef: ...
+
+    async def settle(self) -> None:
+        """Wait until nothing is running that a reader of the event log would wait for."""
+        ...
 
 
 class PgBench:
@@ -92,13 +110,18 @@ class PgBench:
             )
         return ObjectRef("node", row["uuid"])
 
+    async def settle(self) -> None:
+        # PostgreSQL's own transactions count too, such as those of autovacuum.
+        while not await self.db.fetchval(SETTLED):
+            continue
+
 
 class MemBench:
     """The simulator's store."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
-        self.memory = MemStore(lambda: self.now, {"node": COLUMNS})
+        self.memory = MemStore(lambda: self.now, {"node": COLUMNS}, {"node": WATCH})
         self.store: Store = self.memory
 
     async def pass_time(self, seconds: float) -> None:
@@ -111,6 +134,9 @@ class MemBench:
     async def add_node(self, group: str = "", **fields: Json) -> ObjectRef:
         document = {**DEFAULTS, "uuid": uuid4(), "grp": group, **fields}
         return self.memory.add_object("node", document)
+
+    async def settle(self) -> None:
+        return
 
 
 class Scene:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from tests.store.stores import LEASE_S, Scene, fence_of
@@ -171,3 +172,60 @@ async def test_the_floor_is_the_claims_epoch_or_that_of_entering_if_higher(scene
 async def test_there_is_no_route_to_what_does_not_exist(scene: Scene):
     with pytest.raises(NotFoundError):
         await scene.store.grant_route(ObjectRef("node", uuid4()), uuid4(), uuid4())
+
+
+async def test_an_owner_reads_only_those_it_names_and_only_the_idle_ones(scene: Scene):
+    owner = await scene.owner()
+    a, b, c = [await scene.bench.add_node(name=f"n{n}") for n in range(3)]
+    await scene.submit(b)
+
+    async def read(**which: Any) -> set[UUID]:
+        found = await scene.store.owned_objects("node", owner.id, owner.epoch, ["name"], **which)
+        return {ref.id for ref, _, _ in found}
+
+    assert await read() == {a.id, b.id, c.id}
+    assert await read(idle=True) == {a.id, c.id}
+    assert await read(only=[a.id, b.id, uuid4()]) == {a.id, b.id}
+    assert await read(only=[a.id, b.id], idle=True) == {a.id}
+    assert await read(only=[]) == set()
+
+
+async def test_what_an_owner_saw_is_overwritten_only_while_it_is_still_so(scene: Scene):
+    owner = await scene.owner()
+    node = await scene.bench.add_node(power_state="power on", updated_at=1_700_000_000.123457)
+    fence = await scene.store.fence_for(node, owner.id, owner.epoch)
+    assert fence is not None
+    [(_, _, seen)] = await scene.store.owned_objects(
+        "node", owner.id, owner.epoch, ["power_state", "updated_at"]
+    )
+    assert await scene.store.patch_idle(fence, node, {"power_state": "power off"}, seen)
+    assert await scene.field(node, "power_state") == "power off"
+    # It was written since, were it only with the same value.
+    assert not await scene.store.patch_idle(fence, node, {"power_state": "power on"}, seen)
+    assert await scene.field(node, "power_state") == "power off"
+    assert not await scene.store.patch_idle(fence, node, {}, {})
+
+
+async def test_a_busy_object_is_left_to_its_job(scene: Scene):
+    owner = await scene.owner()
+    node = await scene.bench.add_node(power_state="power on")
+    fence = await scene.store.fence_for(node, owner.id, owner.epoch)
+    assert fence is not None
+    seen = {"power_state": "power on"}
+    await scene.submit(node)
+    assert not await scene.store.patch_idle(fence, node, {"power_state": "power off"}, seen)
+    assert await scene.field(node, "power_state") == "power on"
+
+
+async def test_a_lost_claim_overwrites_nothing_that_was_seen(scene: Scene):
+    owner = await scene.owner()
+    node = await scene.bench.add_node(power_state="power on")
+    fence = await scene.store.fence_for(node, owner.id, owner.epoch)
+    assert fence is not None
+    await scene.pass_on(owner)
+    for seen in ({"power_state": "power on"}, {"power_state": "other"}):
+        with pytest.raises(FenceLostError):
+            await scene.store.patch_idle(fence, node, {"power_state": "power off"}, seen)
+    with pytest.raises(InvalidInputError):
+        await scene.store.patch_idle(fence, node, {"power_state": "power off"}, {"nothing": 1})
+    assert await scene.field(node, "power_state") == "power on"

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import os
-import secrets
-import threading
-from pathlib import Path
 
 import pytest
 
 from holdfast.errors import ConfigError
-from holdfast.store.secrets import (
-    MASTER_KEY_VARIABLE,
-    SecretError,
-    Vault,
-    load_master_key,
-    rewrap,
-)
+from holdfast.store.secrets import SecretError, Vault, rewrap
 
 MASTER = bytes(range(32))
 OTHER = bytes(range(32, 64))
@@ -94,58 +84,3 @@ def test_during_a_rotation_both_keys_open():
 def test_a_master_key_of_the_wrong_size_is_refused():
     with pytest.raises(ConfigError):
         Vault(b"short")
-
-
-# The master key
-
-
-def test_the_environment_gives_the_master_key_in_either_form(tmp_path: Path):
-    for text in (MASTER.hex(), base64.b64encode(MASTER).decode(), f" {MASTER.hex()}\n"):
-        environ = {MASTER_KEY_VARIABLE: text}
-        assert load_master_key(tmp_path / "key", environ) == MASTER
-    assert not (tmp_path / "key").exists()
-
-
-def test_a_master_key_is_made_once_for_its_owner_alone(tmp_path: Path):
-    path = tmp_path / "deep" / "master.key"
-    key = load_master_key(path, {})
-    assert len(key) == 32
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert load_master_key(path, {}) == key
-    assert [p.name for p in path.parent.iterdir()] == ["master.key"]
-
-
-def test_all_that_race_to_make_a_master_key_get_the_same(tmp_path: Path):
-    keys: list[bytes] = []
-    barrier = threading.Barrier(8)
-
-    def load() -> None:
-        barrier.wait()
-        keys.append(load_master_key(tmp_path / "key", {}))
-
-    threads = [threading.Thread(target=load) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(keys) == 8
-    assert len(set(keys)) == 1
-
-
-def test_a_master_key_that_others_can_read_is_refused(tmp_path: Path):
-    path = tmp_path / "key"
-    path.write_text(secrets.token_hex(32))
-    path.chmod(0o640)
-    with pytest.raises(ConfigError, match="chmod 600"):
-        load_master_key(path, {})
-
-
-def test_what_is_no_master_key_is_refused(tmp_path: Path):
-    path = tmp_path / "key"
-    for text in ("", "abc", "z" * 64, "0" * 63, base64.b64encode(b"short").decode()):
-        path.write_text(text)
-        path.chmod(0o600)
-        with pytest.raises(ConfigError, match="32 bytes"):
-            load_master_key(path, {})
-    with pytest.raises(ConfigError, match=MASTER_KEY_VARIABLE):
-        load_master_key(path, {MASTER_KEY_VARIABLE: "nonsense"})

@@ -15,6 +15,9 @@ import msgspec
 # The keys of driver_info that are secret; in the API they read as "******".
 SECRET_KEYS = frozenset({"redfish_password", "ipmi_password"})
 
+# Columns of ``node`` that hold secrets; a rotation of the master key re-wraps them.
+SEALED_COLUMNS = ("driver_secrets", "agent_secret")
+
 
 class SecretBox(Protocol):
     """What ``store.secrets.Vault`` offers."""

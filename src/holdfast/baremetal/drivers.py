@@ -7,7 +7,7 @@ A table per driver, pure. The words of ``properties`` are what
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from urllib.parse import urlsplit
 
 import msgspec
@@ -40,22 +40,44 @@ _SECRET = re.compile(
 _AUTH_TYPES = ("auto", "basic", "session")
 
 
+Info = Mapping[str, Json]
+
+
 class Driver(msgspec.Struct, frozen=True, kw_only=True):
-    """One hardware type. ``interfaces``: per kind the enabled implementations, default first."""
+    """One hardware type. ``interfaces``: per kind the enabled implementations, default first.
+
+    ``fault``: why it cannot work with a ``driver_info``, or None. ``boot_device``: what
+    its machines boot from until somebody says otherwise; None: nobody knows.
+    """
 
     name: str
     interfaces: dict[str, tuple[str, ...]]
     properties: dict[str, str]
-    required: tuple[str, ...]
-    boot_devices: tuple[str, ...]
+    required: tuple[str, ...] = ()
+    boot_devices: tuple[str, ...] = ("pxe", "disk", "cdrom")
+    boot_device: str | None = None
+    raid_properties: dict[str, str] = {}
+    fault: Callable[[Info], str | None] = lambda _: None
 
     def default(self, kind: str) -> str:
         """The implementation a node gets when it names none."""
         return self.interfaces[kind][0]
 
-    def supports(self, kind: str) -> bool:
-        """Whether there is an implementation that does something."""
-        return not self.default(kind).startswith("no-")
+
+def does_something(implementation: str) -> bool:
+    """Whether an implementation of an interface is one at all ("no-raid" is none)."""
+    return not implementation.startswith("no-")
+
+
+def _redfish_fault(info: Info) -> str | None:
+    address = info["redfish_address"]
+    if not isinstance(address, str) or not _is_address(address):
+        return "driver_info/redfish_address must be the BMC's URL: http(s)://host[:port]"
+    if info.get("redfish_auth_type", "auto") not in _AUTH_TYPES:
+        return f"driver_info/redfish_auth_type must be one of: {', '.join(_AUTH_TYPES)}"
+    if not isinstance(info.get("redfish_system_id", ""), str):
+        return "driver_info/redfish_system_id must be a path such as /redfish/v1/Systems/1"
+    return None
 
 
 REDFISH = Driver(
@@ -66,7 +88,7 @@ REDFISH = Driver(
         "console": ("no-console",),
         "deploy": ("direct",),
         "firmware": ("no-firmware",),
-        "inspect": ("no-inspect",),
+        "inspect": ("redfish", "no-inspect"),
         "management": ("redfish",),
         "network": ("noop",),
         "power": ("redfish",),
@@ -90,22 +112,67 @@ REDFISH = Driver(
         "Without it the ramdisk is booted from the network.",
     },
     required=("redfish_address",),
-    boot_devices=("pxe", "disk", "cdrom"),
+    fault=_redfish_fault,
 )
 
-DRIVERS: dict[str, Driver] = {REDFISH.name: REDFISH}
+
+def _fake_fault(info: Info) -> str | None:
+    delay_s = info.get(FAKE_POWER_DELAY, 0)
+    if isinstance(delay_s, bool) or not isinstance(delay_s, int | float) or not 0 <= delay_s <= 60:
+        return f"driver_info/{FAKE_POWER_DELAY} must be a number of seconds from 0 to 60"
+    return None
+
+
+FAKE_POWER_DELAY = "fake_power_delay_s"
+
+FAKE = Driver(
+    name="fake-hardware",
+    interfaces={
+        "bios": ("no-bios",),
+        "boot": ("fake",),
+        "console": ("fake", "no-console"),
+        "deploy": ("fake",),
+        "firmware": ("no-firmware",),
+        "inspect": ("fake", "no-inspect"),
+        "management": ("fake",),
+        "network": ("noop",),
+        "power": ("fake",),
+        "raid": ("fake", "no-raid"),
+        "rescue": ("no-rescue",),
+        "storage": ("noop",),
+        "vendor": ("fake", "no-vendor"),
+    },
+    properties={
+        FAKE_POWER_DELAY: "How many seconds a change of power takes, from 0 to 60. Default 0.",
+    },
+    boot_device="pxe",
+    raid_properties={
+        "size_gb": "Size in GiB (integer) of the logical disk, or MAX. Required.",
+        "raid_level": "RAID level of the logical disk. Required.",
+        "is_root_volume": "Whether this logical disk is the root device (true or false).",
+    },
+    fault=_fake_fault,
+)
+"""Machines that exist in the database only, for trying a client out. Off unless it is enabled."""
+
+DRIVERS: dict[str, Driver] = {driver.name: driver for driver in (REDFISH, FAKE)}
 
 LATER: frozenset[str] = frozenset(
-    {"ipmi", "idrac", "ilo", "ilo5", "irmc", "snmp", "fake-hardware", "manual-management"}
+    {"ipmi", "idrac", "ilo", "ilo5", "irmc", "snmp", "manual-management"}
 )
 """Drivers of the reference that this release refuses by name."""
 
 
-def driver_named(name: str) -> Driver:
+def driver_named(name: str, enabled: Collection[str] = DRIVERS) -> Driver:
     """The driver, or ``InvalidInputError`` (400) naming those there are."""
-    if (driver := DRIVERS.get(name)) is not None:
-        return driver
-    known = ", ".join(DRIVERS)
+    if name in enabled:
+        return DRIVERS[name]
+    known = ", ".join(enabled)
+    if name in DRIVERS:
+        raise InvalidInputError(
+            f"The driver '{name}' is not enabled ([baremetal] enabled_hardware_types); "
+            f"use one of: {known}"
+        )
     if name in LATER:
         raise NotSupportedError(f"The driver '{name}' is not supported yet; use one of: {known}")
     raise InvalidInputError(f"There is no driver '{name}'; use one of: {known}")
@@ -116,23 +183,16 @@ def is_secret(key: str) -> bool:
     return _SECRET.search(key) is not None
 
 
-def missing_info(driver: Driver, driver_info: Mapping[str, Json]) -> list[str]:
+def missing_info(driver: Driver, driver_info: Info) -> list[str]:
     """Required keys that are absent or empty."""
     return [key for key in driver.required if not driver_info.get(key)]
 
 
-def info_fault(driver: Driver, driver_info: Mapping[str, Json]) -> str | None:
+def info_fault(driver: Driver, driver_info: Info) -> str | None:
     """Why the driver cannot work with this ``driver_info``; None if it can."""
     if missing := missing_info(driver, driver_info):
         return f"missing in driver_info: {', '.join(missing)}"
-    address = driver_info["redfish_address"]
-    if not isinstance(address, str) or not _is_address(address):
-        return "driver_info/redfish_address must be the BMC's URL: http(s)://host[:port]"
-    if driver_info.get("redfish_auth_type", "auto") not in _AUTH_TYPES:
-        return f"driver_info/redfish_auth_type must be one of: {', '.join(_AUTH_TYPES)}"
-    if not isinstance(driver_info.get("redfish_system_id", ""), str):
-        return "driver_info/redfish_system_id must be a path such as /redfish/v1/Systems/1"
-    return None
+    return driver.fault(driver_info)
 
 
 def _is_address(address: str) -> bool:

@@ -45,3 +45,10 @@ class NotAcceptableError(HoldfastError):
 
     code = "not_acceptable"
     status = 406
+
+
+class MethodNotThereError(HoldfastError):
+    """The path is there, and this method of it is not in the asked microversion."""
+
+    code = "method_not_there"
+    status = 405

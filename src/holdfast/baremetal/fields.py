@@ -8,7 +8,6 @@ REST API version history of the Bare Metal API, 1.1 to 1.95.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
@@ -19,6 +18,7 @@ from holdfast.errors import InvalidInputError
 from holdfast.store.model import Json
 
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=255)] | None
+ResourceClass: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=80)] | None
 Prose: TypeAlias = Annotated[str, msgspec.Meta(max_length=4096)] | None
 Object: TypeAlias = dict[str, Json]
 
@@ -27,7 +27,7 @@ Kind = Literal["plain", "json", "links"]
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """One field. ``sql`` is an expression over ``n`` (node) or ``p`` (port) and the joins below.
+    """One field. ``sql`` is an expression over its table (by alias) and the joins.
 
     ``type`` is set if a client may write the field. ``joins``: what the expression
     needs besides the row itself.
@@ -48,25 +48,40 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
         return self.column or self.name
 
 
-def _time(name: str, since: int = 1, table: str = "n") -> Field:
-    sql = f"to_char({table}.{name} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"')"
-    return Field(name=name, sql=sql, since=since, sortable=True)
+class Columns:
+    """Makes the fields that are columns of one table, by its SQL alias."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+
+    def time(self, name: str, since: int = 1) -> Field:
+        """A time, as the API writes it."""
+        utc = f"{self._alias}.{name} at time zone 'UTC'"
+        sql = f"to_char({utc}, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"')"
+        return Field(name=name, sql=sql, since=since, sortable=True)
+
+    def plain(self, name: str, since: int = 1, *, type: Any = None, column: str = "") -> Field:  # noqa: A002
+        """A text, number or boolean."""
+        sql = f"{self._alias}.{column or name}"
+        return Field(name=name, sql=sql, since=since, type=type, sortable=True, column=column)
+
+    def texts(self, name: str, since: int = 1, *, type: Any = None) -> Field:  # noqa: A002
+        """A list of texts."""
+        return Field(name=name, sql=f"{self._alias}.{name}::text[]", since=since, type=type)
+
+    def uuid(self, name: str, since: int = 1, *, type: Any = None) -> Field:  # noqa: A002
+        """A UUID."""
+        sql = f"{self._alias}.{name}::text"
+        return Field(name=name, sql=sql, since=since, type=type, sortable=True)
+
+    def json(self, name: str, since: int = 1, *, type: Any = None, sql: str = "") -> Field:  # noqa: A002
+        """A JSON document."""
+        sql = sql or f"{self._alias}.{name}::text"
+        return Field(name=name, sql=sql, since=since, kind="json", type=type)
 
 
-def _plain(name: str, since: int = 1, *, type: Any = None, column: str = "") -> Field:  # noqa: A002
-    sql = f"n.{column or name}"
-    return Field(name=name, sql=sql, since=since, type=type, sortable=True, column=column)
-
-
-def _uuid(name: str, since: int = 1, *, type: Any = None, table: str = "n") -> Field:  # noqa: A002
-    return Field(name=name, sql=f"{table}.{name}::text", since=since, type=type, sortable=True)
-
-
-def _json(name: str, since: int = 1, *, type: Any = None, sql: str = "", table: str = "n") -> Field:  # noqa: A002
-    return Field(name=name, sql=sql or f"{table}.{name}::text", since=since, kind="json", type=type)
-
-
-def _links(name: str, since: int = 1) -> Field:
+def links(name: str = "links", since: int = 1) -> Field:
+    """The addresses of the thing itself, or of what belongs to it."""
     return Field(name=name, since=since, kind="links")
 
 
@@ -95,83 +110,85 @@ _INSTANCE_INFO = (
     "else n.instance_info end::text"
 )
 
+_n, _p = Columns("n"), Columns("p")
+
 _NODE_FIELDS = (
-    _uuid("uuid", type=UUID),
-    _plain("name", 5, type=Text),
-    _plain("driver", type=str),
-    _json("driver_info", type=Object),
-    _json("driver_internal_info", 3),
-    _json("properties", type=Object),
-    _json("instance_info", type=Object, sql=_INSTANCE_INFO),
-    _uuid("instance_uuid", type=UUID | None),
-    _json("extra", type=Object),
+    _n.uuid("uuid", type=UUID),
+    _n.plain("name", 5, type=Text),
+    _n.plain("driver", type=str),
+    _n.json("driver_info", type=Object),
+    _n.json("driver_internal_info", 3),
+    _n.json("properties", type=Object),
+    _n.json("instance_info", type=Object, sql=_INSTANCE_INFO),
+    _n.uuid("instance_uuid", type=UUID | None),
+    _n.json("extra", type=Object),
     *(_interface(kind) for kind in INTERFACES),
-    _json("network_data", 66, type=Object),
+    _n.json("network_data", 66, type=Object),
     Field(name="traits", sql="n.traits", since=37),
-    _plain("resource_class", 21, type=Text),
-    _uuid("chassis_uuid"),
-    _uuid("allocation_uuid", 52),
-    _plain("owner", 50, type=Text),
-    _plain("lessee", 65, type=Text),
-    _plain("description", 51, type=Prose),
-    _plain("conductor_group", 46, type=str, column="grp"),
+    _n.plain("resource_class", 21, type=ResourceClass),
+    _n.uuid("chassis_uuid", type=UUID | None),
+    _n.uuid("allocation_uuid", 52),
+    _n.plain("owner", 50, type=Text),
+    _n.plain("lessee", 65, type=Text),
+    _n.plain("description", 51, type=Prose),
+    _n.plain("conductor_group", 46, type=str, column="grp"),
     Field(name="conductor", sql=CONDUCTOR, since=49, joins=("owner",)),
-    _plain("shard", 82, type=Text, column="shard_key"),
-    _uuid("parent_node", 83, type=UUID | None),
-    _plain("automated_clean", 47, type=bool | None),
-    _plain("maintenance", type=bool),
-    _plain("maintenance_reason"),
-    _plain("fault", 42),
-    _plain("protected", 48, type=bool),
-    _plain("protected_reason", 48, type=Text),
-    _plain("retired", 61, type=bool),
-    _plain("retired_reason", 61, type=Text),
-    _plain("disable_power_off", 95, type=bool),
-    _plain("console_enabled"),
-    _plain("power_state"),
-    _plain("target_power_state"),
-    _plain("provision_state"),
-    _plain("target_provision_state"),
-    _time("provision_updated_at"),
-    _plain("last_error"),
+    _n.plain("shard", 82, type=Text, column="shard_key"),
+    _n.uuid("parent_node", 83, type=UUID | None),
+    _n.plain("automated_clean", 47, type=bool | None),
+    _n.plain("maintenance", type=bool),
+    _n.plain("maintenance_reason"),
+    _n.plain("fault", 42),
+    _n.plain("protected", 48, type=bool),
+    _n.plain("protected_reason", 48, type=Text),
+    _n.plain("retired", 61, type=bool),
+    _n.plain("retired_reason", 61, type=Text),
+    _n.plain("disable_power_off", 95, type=bool),
+    _n.plain("console_enabled"),
+    _n.plain("power_state"),
+    _n.plain("target_power_state"),
+    _n.plain("provision_state"),
+    _n.plain("target_provision_state"),
+    _n.time("provision_updated_at"),
+    _n.plain("last_error"),
     Field(
         name="reservation",
         sql=f"case when j.id is not null then coalesce({CONDUCTOR}, '{QUEUED}') end",
         joins=("owner", "job"),
     ),
-    _json("clean_step", 7),
-    _json("deploy_step", 44),
-    _json("service_step", 87),
-    _json("raid_config", 12),
-    _json("target_raid_config", 12),
-    _plain("boot_mode", 75),
-    _plain("secure_boot", 75),
-    _time("inspection_started_at", 6),
-    _time("inspection_finished_at", 6),
-    _time("created_at"),
-    _time("updated_at"),
-    _links("links"),
-    _links("ports"),
-    _links("states", 14),
-    _links("portgroups", 24),
-    _links("volume", 32),
+    _n.json("clean_step", 7),
+    _n.json("deploy_step", 44),
+    _n.json("service_step", 87),
+    _n.json("raid_config", 12),
+    _n.json("target_raid_config", 12),
+    _n.plain("boot_mode", 75),
+    _n.plain("secure_boot", 75),
+    _n.time("inspection_started_at", 6),
+    _n.time("inspection_finished_at", 6),
+    _n.time("created_at"),
+    _n.time("updated_at"),
+    links(),
+    links("ports"),
+    links("states", 14),
+    links("portgroups", 24),
+    links("volume", 32),
 )
 
 _PORT_FIELDS = (
-    _uuid("uuid", type=UUID, table="p"),
+    _p.uuid("uuid", type=UUID),
     Field(name="address", sql="p.address", type=str, sortable=True),
-    _uuid("node_uuid", type=UUID, table="p"),
-    _json("extra", type=Object, table="p"),
-    _json("internal_info", 18, table="p"),
-    _json("local_link_connection", 19, type=Object, table="p"),
+    _p.uuid("node_uuid", type=UUID),
+    _p.json("extra", type=Object),
+    _p.json("internal_info", 18),
+    _p.json("local_link_connection", 19, type=Object),
     Field(name="pxe_enabled", sql="p.pxe_enabled", since=19, type=bool, sortable=True),
-    _uuid("portgroup_uuid", 24, table="p"),
+    _p.uuid("portgroup_uuid", 24, type=UUID | None),
     Field(name="physical_network", sql="p.physical_network", since=34, type=Text, sortable=True),
     Field(name="is_smartnic", sql="p.is_smartnic", since=53, type=bool, sortable=True),
     Field(name="name", sql="p.name", since=88, type=Text, sortable=True),
-    _time("created_at", table="p"),
-    _time("updated_at", table="p"),
-    _links("links"),
+    _p.time("created_at"),
+    _p.time("updated_at"),
+    links(),
 )
 
 NODE: dict[str, Field] = {field.name: field for field in _NODE_FIELDS}
@@ -204,13 +221,6 @@ NODE_STATES = (
     "secure_boot",
 )
 """What ``GET /v1/nodes/{ident}/states`` shows."""
-
-
-@lru_cache(maxsize=256)
-def shown(resource: Literal["node", "port"], minor: int) -> tuple[str, ...]:
-    """Every field that microversion 1.``minor`` shows, in order."""
-    table = NODE if resource == "node" else PORT
-    return tuple(name for name, field in table.items() if field.since <= minor)
 
 
 def too_new(table: dict[str, Field], name: str, minor: int) -> bool:

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
+from holdfast.store.events import Watch
 from holdfast.store.pg.tables import Kinds, TableSpec
 
 KIND: Final = "node"
@@ -82,5 +83,66 @@ PORT = Table(
     *_columns(_TIME, "created_at updated_at"),
 )
 
-KINDS: Kinds = {KIND: TableSpec("node", "uuid", [column.name for column in NODE.columns])}
+PORTGROUP = Table(
+    "portgroup",
+    METADATA,
+    Column("uuid", Uuid(), primary_key=True),
+    *_columns(Uuid(), "node_uuid"),
+    *_columns(Text(), "name address mode"),
+    *_columns(JSONB(), "properties extra internal_info"),
+    *_columns(Boolean(), "standalone_ports_supported"),
+    *_columns(_TIME, "created_at updated_at"),
+)
+
+CHASSIS = Table(
+    "chassis",
+    METADATA,
+    Column("uuid", Uuid(), primary_key=True),
+    *_columns(Text(), "description"),
+    *_columns(JSONB(), "extra"),
+    *_columns(_TIME, "created_at updated_at"),
+)
+
+ALLOCATION = Table(
+    "allocation",
+    METADATA,
+    Column("uuid", Uuid(), primary_key=True),
+    *_columns(Uuid(), "node_uuid"),
+    *_columns(Text(), "name state resource_class owner last_error"),
+    Column("traits", ARRAY(Text())),
+    Column("candidate_nodes", ARRAY(Uuid())),
+    *_columns(JSONB(), "extra"),
+    *_columns(_TIME, "created_at updated_at"),
+)
+
+DEPLOY_TEMPLATE = Table(
+    "deploy_template",
+    METADATA,
+    Column("uuid", Uuid(), primary_key=True),
+    *_columns(Text(), "name"),
+    *_columns(JSONB(), "steps extra"),
+    *_columns(_TIME, "created_at updated_at"),
+)
+
+RUNBOOK = Table(
+    "runbook",
+    METADATA,
+    Column("uuid", Uuid(), primary_key=True),
+    *_columns(Text(), "name owner"),
+    *_columns(JSONB(), "steps extra"),
+    *_columns(Boolean(), "disable_ramdisk public"),
+    *_columns(_TIME, "created_at updated_at"),
+)
+
+WATCH: Final = Watch(
+    fields=("provision_state", "power_state", "maintenance"),
+    error="last_error",
+    name="name",
+    projects=("project", "owner", "lessee"),
+)
+"""What of a node the event log tells about, and who may see it."""
+
+KINDS: Kinds = {
+    KIND: TableSpec("node", "uuid", [column.name for column in NODE.columns], watch=WATCH)
+}
 """What ``PgStore`` needs to know of nodes."""

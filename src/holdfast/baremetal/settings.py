@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=604800)]
+HardwareTypes = Annotated[
+    tuple[Literal["redfish", "fake-hardware"], ...], msgspec.Meta(min_length=1)
+]
 
 
 class BaremetalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -15,12 +18,14 @@ class BaremetalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     The waits inside a job have limits of their own (section ``[provisioning]``).
     """
 
+    enabled_hardware_types: HardwareTypes = ("redfish",)
+    """What a node's driver may be. ``fake-hardware`` pretends: for trying clients out."""
     page_max: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 1000
     """Most items one page of a list may have (Ironic: ``max_limit``)."""
     heartbeat_s: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 300
     """How often a ramdisk agent is asked to report (Ironic: ``heartbeat_timeout``)."""
     manage_timeout_s: Seconds = 600.0
-    """Verifying that the BMC answers."""
+    """Verifying that the BMC answers, inspecting a machine, adopting one that runs already."""
     power_timeout_s: Seconds = 900.0
     """A change of power state or boot device."""
     deploy_timeout_s: Seconds = 21600.0

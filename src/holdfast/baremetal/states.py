@@ -5,10 +5,15 @@ then writes ``during`` and ``target`` together with the job, in one transaction,
 the job's owner writes all that follows::
 
     enroll --manage--> verifying ......... -> manageable      | enroll
+    manageable --inspect--> inspecting ... -> manageable      | inspect failed
+    manageable --clean--> cleaning ....... -> manageable      | clean failed
     manageable --provide--> cleaning ..... -> available       | clean failed
+    manageable --adopt--> adopting ....... -> active          | adopt failed
     available --active--> deploying .. wait call-back .. -> active | deploy failed
     active --deleted--> deleting .. cleaning .. -> available  | error, clean failed
     active --rebuild--> deploying ........ -> active          | deploy failed
+
+A retired node becomes manageable where others become available.
 
 ``during`` goes out with the intent, because a client that polls takes a state that
 ends in "failed", or no target at all, for the answer (compat.md, ``--wait``).
@@ -32,6 +37,10 @@ class Provision(StrEnum):
     ENROLL = "enroll"
     VERIFYING = "verifying"
     MANAGEABLE = "manageable"
+    INSPECTING = "inspecting"
+    INSPECT_FAILED = "inspect failed"
+    ADOPTING = "adopting"
+    ADOPT_FAILED = "adopt failed"
     AVAILABLE = "available"
     CLEANING = "cleaning"
     CLEAN_WAIT = "clean wait"
@@ -48,7 +57,10 @@ class Verb(StrEnum):
     """What a client may ask of ``states/provision``; the values are the wire's."""
 
     MANAGE = "manage"
+    INSPECT = "inspect"
+    CLEAN = "clean"
     PROVIDE = "provide"
+    ADOPT = "adopt"
     ACTIVE = "active"
     REBUILD = "rebuild"
     DELETED = "deleted"
@@ -59,6 +71,9 @@ class JobKind(StrEnum):
     """The durable jobs of this product; the handlers are in ``baremetal.jobs``."""
 
     VERIFY = "node.verify"
+    INSPECT = "node.inspect"
+    CLEAN = "node.clean"
+    ADOPT = "node.adopt"
     PROVIDE = "node.provide"
     DEPLOY = "node.deploy"
     UNDEPLOY = "node.undeploy"
@@ -96,7 +111,10 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
 _S = Provision
 _VERIFY = Transition(during=_S.VERIFYING, target=_S.MANAGEABLE, job=JobKind.VERIFY)
-_CLEAN = Transition(during=_S.CLEANING, target=_S.AVAILABLE, job=JobKind.PROVIDE)
+_INSPECT = Transition(during=_S.INSPECTING, target=_S.MANAGEABLE, job=JobKind.INSPECT)
+_CLEAN = Transition(during=_S.CLEANING, target=_S.MANAGEABLE, job=JobKind.CLEAN)
+_PROVIDE = Transition(during=_S.CLEANING, target=_S.AVAILABLE, job=JobKind.PROVIDE)
+_ADOPT = Transition(during=_S.ADOPTING, target=_S.ACTIVE, job=JobKind.ADOPT)
 _DEPLOY = Transition(during=_S.DEPLOYING, target=_S.ACTIVE, job=JobKind.DEPLOY)
 _UNDEPLOY = Transition(during=_S.DELETING, target=_S.AVAILABLE, job=JobKind.UNDEPLOY)
 _GIVE_UP = Transition(during=_S.DELETING, target=_S.AVAILABLE, job=JobKind.UNDEPLOY, cancels=True)
@@ -107,7 +125,14 @@ TRANSITIONS: dict[tuple[Verb, Provision], Transition] = {
     (Verb.MANAGE, _S.ENROLL): _VERIFY,
     (Verb.MANAGE, _S.AVAILABLE): _SET_ASIDE,
     (Verb.MANAGE, _S.CLEAN_FAILED): _SET_ASIDE,
-    (Verb.PROVIDE, _S.MANAGEABLE): _CLEAN,
+    (Verb.MANAGE, _S.INSPECT_FAILED): _SET_ASIDE,
+    (Verb.MANAGE, _S.ADOPT_FAILED): _SET_ASIDE,
+    (Verb.INSPECT, _S.MANAGEABLE): _INSPECT,
+    (Verb.INSPECT, _S.INSPECT_FAILED): _INSPECT,
+    (Verb.CLEAN, _S.MANAGEABLE): _CLEAN,
+    (Verb.PROVIDE, _S.MANAGEABLE): _PROVIDE,
+    (Verb.ADOPT, _S.MANAGEABLE): _ADOPT,
+    (Verb.ADOPT, _S.ADOPT_FAILED): _ADOPT,
     (Verb.ACTIVE, _S.AVAILABLE): _DEPLOY,
     (Verb.ACTIVE, _S.DEPLOY_FAILED): _DEPLOY,
     (Verb.REBUILD, _S.ACTIVE): _DEPLOY,
@@ -118,6 +143,8 @@ TRANSITIONS: dict[tuple[Verb, Provision], Transition] = {
     (Verb.DELETED, _S.ERROR): _UNDEPLOY,
     (Verb.DELETED, _S.WAIT_CALLBACK): _GIVE_UP,
     (Verb.ABORT, _S.VERIFYING): _ABORT,
+    (Verb.ABORT, _S.INSPECTING): _ABORT,
+    (Verb.ABORT, _S.ADOPTING): _ABORT,
     (Verb.ABORT, _S.CLEANING): _ABORT,
     (Verb.ABORT, _S.CLEAN_WAIT): _ABORT,
     (Verb.ABORT, _S.DEPLOYING): _ABORT,
@@ -127,20 +154,14 @@ TRANSITIONS: dict[tuple[Verb, Provision], Transition] = {
 ALIASES: dict[str, Verb] = {"deploy": Verb.ACTIVE, "undeploy": Verb.DELETED}
 """Other names for the same verbs (microversion 1.73)."""
 
-LATER: frozenset[str] = frozenset(
-    {"adopt", "clean", "inspect", "rescue", "service", "unhold", "unrescue"}
-)
+LATER: frozenset[str] = frozenset({"rescue", "service", "unhold", "unrescue"})
 """Verbs of the Bare Metal API that this release refuses by name."""
 
 ALL_STATES: frozenset[str] = frozenset(
     {
         *Provision,
-        "adopting",
-        "adopt failed",
         "clean hold",
         "deploy hold",
-        "inspecting",
-        "inspect failed",
         "inspect wait",
         "rebuild",
         "rescue",
@@ -157,10 +178,21 @@ ALL_STATES: frozenset[str] = frozenset(
 )
 """Every state of the Bare Metal API: a filter may name one that no node is in."""
 
-DELETABLE: frozenset[str] = frozenset({_S.ENROLL, _S.MANAGEABLE, _S.AVAILABLE, _S.CLEAN_FAILED})
+DELETABLE: frozenset[str] = frozenset(
+    {
+        _S.ENROLL,
+        _S.MANAGEABLE,
+        _S.AVAILABLE,
+        _S.CLEAN_FAILED,
+        _S.INSPECT_FAILED,
+        _S.ADOPT_FAILED,
+    }
+)
 """States in which a node may be deleted; in maintenance any."""
 
-RECONFIGURABLE: frozenset[str] = frozenset({_S.ENROLL, _S.MANAGEABLE, _S.AVAILABLE})
+RECONFIGURABLE: frozenset[str] = frozenset(
+    {_S.ENROLL, _S.MANAGEABLE, _S.AVAILABLE, _S.INSPECT_FAILED, _S.ADOPT_FAILED}
+)
 """States in which driver, interfaces and resource class may change; in maintenance any."""
 
 RAMDISK: frozenset[str] = frozenset(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 from uuid import UUID
 
@@ -9,7 +11,7 @@ import aiohttp
 import msgspec
 
 from holdfast.bmc import wire
-from holdfast.bmc.commands import Command, GatewayIdentity
+from holdfast.bmc.commands import Command, GatewayIdentity, Observed
 from holdfast.bmc.errors import GatewayUnavailableError
 from holdfast.store.model import Json
 
@@ -50,6 +52,22 @@ class GatewayClient:
         answer = await self._exchange("POST", wire.COMMANDS, command, timeout_s)
         return self._decode(answer, dict[str, Json])
 
+    async def observe(self, commands: Sequence[Command]) -> AsyncGenerator[list[Observed]]:
+        """As ``commands.Observatory.observe``."""
+        missing = len(commands)
+        timeout_s = max((command.deadline_s for command in commands), default=0) + ANSWER_MARGIN_S
+        async with self._request("POST", wire.OBSERVATIONS, commands, timeout_s) as response:
+            if response.status >= 300:
+                raise wire.error_of(self._decode(await response.read(), wire.Problem))
+            rest = b""
+            async for chunk in response.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                if lines:
+                    missing -= len(lines)
+                    yield [wire.observed_of(self._decode(one, wire.Sighting)) for one in lines]
+        if missing:
+            raise GatewayUnavailableError(f"The BMC gateway at {self._url} ended too early.")
+
     async def status(self) -> dict[str, Json]:
         """``GatewayCore.status`` of the gateway."""
         answer = await self._exchange("GET", wire.STATUS, None, ASK_TIMEOUT_S)
@@ -64,6 +82,18 @@ class GatewayClient:
     async def _exchange(
         self, method: str, path: str, body: msgspec.Struct | None, timeout_s: float
     ) -> bytes:
+        async with self._request(method, path, body, timeout_s) as response:
+            answer = await response.read()
+            status = response.status
+        if status >= 300:
+            raise wire.error_of(self._decode(answer, wire.Problem))
+        return answer
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, path: str, body: object, timeout_s: float
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """One request; whatever breaks until its end is ``GatewayUnavailableError``."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
@@ -80,16 +110,12 @@ class GatewayClient:
                 timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S),
                 allow_redirects=False,
             ) as response:
-                answer = await response.read()
-                status = response.status
+                yield response
         except (aiohttp.ClientError, TimeoutError) as error:
             raise GatewayUnavailableError(
                 f"The BMC gateway at {self._url} did not answer ({type(error).__name__}); "
                 "whether the command was executed is unknown. Observe before repeating."
             ) from None
-        if status >= 300:
-            raise wire.error_of(self._decode(answer, wire.Problem))
-        return answer
 
     def _decode(self, answer: bytes, shape: type[T]) -> T:
         try:

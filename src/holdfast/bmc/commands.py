@@ -6,12 +6,18 @@ the same values are passed through a simulated network.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import AsyncGenerator, Sequence
+from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
 import msgspec
 
+from holdfast.errors import HoldfastError
 from holdfast.store.model import Json
+
+Lane: TypeAlias = Literal["normal", "sync"]
+"""Who waits for a command: ``normal`` somebody does, an operator or a job; ``sync`` nobody
+does, so it gives way to all others, and as an observation may be cut off for them."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,9 +55,12 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     readable by the gateway only (``bmc.sealing``).
 
     Actions and their params -> results:
-      observe {} -> {"power_state": "power on" | "power off" | null,
-                     "powering": bool, "boot_device": str | null, "media": str | null}
+      observe {"power_only": bool = false}
+          -> {"power_state": "power on" | "power off" | null, "powering": bool,
+              "boot_device": str | null, "media": str | null}; power_only: media unread, null
       verify {} -> {"vendor": str | null, "model": str | null, "system_id": str, "uuid": str | null}
+      inspect {} -> {"cpu": {...}, "memory": {...}, "disks": [...], "interfaces": [...],
+                     "system_vendor": {...}, "boot": {...}} (``bmc.inspection``)
       set_power {"state": "power on" | "power off" | "soft power off"} -> {}
       set_boot_device {"device": "pxe" | "disk" | "cdrom", "persistent": bool} -> {}
       insert_media {"url": str} -> {}        eject_media {} -> {}
@@ -69,6 +78,16 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     sealed: bytes
     params: dict[str, Json] = {}
     deadline_s: float = 60.0
+    lane: Lane = "normal"
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one of many observations: a result, or an error of ``bmc.errors``."""
+
+    index: int  # in the sequence that was asked for
+    seconds: float  # from the arrival of the command to its end
+    result: dict[str, Json] | None = None
+    error: HoldfastError | None = None
 
 
 class GatewayIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,4 +111,15 @@ class Gateway(Protocol):
 
     async def command(self, command: Command) -> dict[str, Json]:
         """Have one command executed; returns its result."""
+        ...
+
+
+class Observatory(Protocol):
+    """The port through which many machines are observed at once, each in the lane ``sync``."""
+
+    def observe(self, commands: Sequence[Command]) -> AsyncGenerator[list[Observed]]:
+        """Have these executed; results as they come, in any order, and one of each.
+
+        Raises ``GatewayUnavailableError`` when no more answers will come.
+        """
         ...

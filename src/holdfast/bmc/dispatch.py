@@ -11,13 +11,14 @@ from uuid import UUID
 
 import msgspec
 
-from holdfast.bmc.commands import Command, Gateway, GatewayIdentity, Origin, Target
+from holdfast.bmc.commands import Command, Gateway, GatewayIdentity, Lane, Origin, Target
 from holdfast.bmc.errors import FloorNeededError, SealBrokenError, StaleTermError
 from holdfast.bmc.sealing import seal as seal_for_gateway
 from holdfast.bmc.sealing import seal_context
 from holdfast.store.model import Json, ObjectRef, RouteGrant
 
 TRIES_MAX = 3
+OUT_OF_DATE = (FloorNeededError, StaleTermError, SealBrokenError)
 
 Seal = Callable[[dict[str, Json], bytes, bytes], bytes]
 """(secrets, public key, context) -> sealed: ``sealing.seal``."""
@@ -55,6 +56,7 @@ class Dispatcher:
         params: dict[str, Json],
         origin: Origin,
         deadline_s: float = 60.0,
+        lane: Lane = "normal",
     ) -> dict[str, Json]:
         """Have one command executed for the owner of ``obj``, whose token is ``token``.
 
@@ -67,9 +69,7 @@ class Dispatcher:
         while True:
             tries += 1
             try:
-                identity = await self._who()
-                term = await self._term(obj, identity)
-                context = seal_context(obj.id, target.address)
+                identity, term = await self.route(obj)
                 command = Command(
                     bmc=obj.id,
                     term=term,
@@ -77,17 +77,36 @@ class Dispatcher:
                     action=action,
                     target=target,
                     origin=msgspec.structs.replace(origin, epoch=token),
-                    sealed=self._seal(secrets, identity.public_key, context) if secrets else b"",
+                    sealed=self.sealed(obj, target, secrets, identity),
                     params=params,
                     deadline_s=deadline_s,
+                    lane=lane,
                 )
                 return await self._gateway.command(command)
-            except (FloorNeededError, StaleTermError, SealBrokenError):
+            except OUT_OF_DATE:
                 # Nothing was executed, and what we remember is out of date.
-                self._identity = None
-                self._terms.pop(obj.id, None)
+                self.mistaken(obj)
                 if tries == TRIES_MAX:
                     raise
+
+    async def route(self, obj: ObjectRef) -> tuple[GatewayIdentity, int]:
+        """Who answers for the object's BMC, and its route term, which that gateway knows."""
+        identity = await self._who()
+        return identity, await self._term(obj, identity)
+
+    def sealed(
+        self, obj: ObjectRef, target: Target, secrets: dict[str, Json], identity: GatewayIdentity
+    ) -> bytes:
+        """Secrets for a command to the object's BMC at that address, sealed to the gateway."""
+        if not secrets:
+            return b""
+        context = seal_context(obj.id, target.address)
+        return self._seal(secrets, identity.public_key, context)
+
+    def mistaken(self, obj: ObjectRef) -> None:
+        """The gateway did not accept what is remembered: read it again next time."""
+        self._identity = None
+        self._terms.pop(obj.id, None)
 
     def forget(self, obj: ObjectRef) -> None:
         """The object is gone, or no longer ours."""

@@ -78,6 +78,28 @@ class BreakerOpenError(BmcError):
     status = 503
 
 
+class PacedError(BmcError):
+    """Too many machines are being switched on; ask again after ``retry_after_s``."""
+
+    code = "paced"
+    transient = True
+    status = 503
+
+    @property
+    def retry_after_s(self) -> float:
+        """When to come again, in seconds."""
+        said = self.details.get("retry_after_s")
+        return float(said) if isinstance(said, int | float) else 1.0
+
+
+class GaveWayError(BmcError):
+    """An observation of power sync was cut off for another command; nothing is known."""
+
+    code = "gave_way"
+    transient = True
+    status = 409
+
+
 class AgentError(BmcError):
     """The ramdisk agent refused the command or does not answer."""
 

@@ -24,9 +24,11 @@ from holdfast.bmc.errors import (
     BmcTimeoutError,
     BmcUnreachableError,
     GatewayUnavailableError,
+    GaveWayError,
 )
 from holdfast.bmc.gate import Gate, Mark
 from holdfast.bmc.line import BMC_SIDE, Line, Ticket, side_of
+from holdfast.bmc.pace import PaceKeeper
 from holdfast.bmc.sealing import seal_context
 from holdfast.bmc.settings import BmcSettings
 from holdfast.errors import HoldfastError, InvalidInputError
@@ -112,6 +114,7 @@ class GatewayCore:
         self._settings = settings
         self._watcher = watcher
         self._breakers = Breakers(settings.breaker, chance)
+        self._pace = PaceKeeper(settings.power_on_per_s, settings.power_on_burst, self._go)
         self._lines: dict[UUID, Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._open_commands = 0
@@ -208,10 +211,27 @@ class GatewayCore:
                 f"Too many commands wait for BMC {command.bmc} or in this gateway; "
                 "nothing was executed, repeat it later."
             )
+        self._pace.join(ticket)
         line.waiting.append(ticket)
         loop = asyncio.get_running_loop()
         ticket.timer = loop.call_at(ticket.deadline, self._expire, ticket)
         self._pump(line)
+        self._pace.serve()
+        if (observing := line.in_the_way()) is not None:
+            loop.call_later(self._settings.give_way_s, self._cut_off, line, observing)
+
+    def _cut_off(self, line: Line, observing: Ticket) -> None:
+        """End an observation of power sync that still keeps somebody waiting."""
+        if line.in_the_way() is observing and observing.task is not None:
+            observing.cut_off = True
+            observing.task.cancel()
+
+    def _go(self, ticket: Ticket) -> None:
+        """It is a ticket's turn to switch its machine on."""
+        ticket.paced = False
+        line = self._lines.get(ticket.command.bmc)
+        if line is not None:
+            self._pump(line)
 
     def _drop_stale(self, bmc: UUID) -> None:
         """Refuse what waits with a token or term that a higher one has just voided."""
@@ -237,6 +257,7 @@ class GatewayCore:
 
     def _leave(self, ticket: Ticket) -> None:
         """Take a ticket out of the line, if it still waits there."""
+        self._pace.leave(ticket)
         if ticket.timer is not None:
             ticket.timer.cancel()
             ticket.timer = None
@@ -254,6 +275,7 @@ class GatewayCore:
                 ticket.timer.cancel()
                 ticket.timer = None
             task = asyncio.get_running_loop().create_task(self._run(line, ticket))
+            ticket.task = task
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -267,6 +289,9 @@ class GatewayCore:
             line.last = error.code
             ticket.fail(error)
         except asyncio.CancelledError:
+            if ticket.cut_off and not self._closing:
+                ticket.fail(GaveWayError("Another command of this BMC went before."))
+                return
             ticket.fail(GatewayUnavailableError("The gateway stopped during the command."))
             raise
         except Exception as error:  # a driver's bug must not leave a line blocked
@@ -316,21 +341,27 @@ class GatewayCore:
         try:
             result = await self._send(ticket, secrets)
         except (BmcUnreachableError, BmcTimeoutError):
-            self._breakers.failed(address, now())
+            self._unanswered(ticket)
             raise
         except BmcError:
             self._breakers.answered(address)
             raise
         except asyncio.CancelledError:
-            # Either the gateway stops, or the deadline has passed.
-            settle = self._breakers.unknown if self._closing else self._breakers.failed
-            settle(address, now())
+            # Either the gateway stops, or the deadline has passed, or it had to give way.
+            self._unanswered(ticket)
             raise
         except BaseException:
             self._breakers.unknown(address, now())
             raise
         self._breakers.answered(address)
         return result
+
+    def _unanswered(self, ticket: Ticket) -> None:
+        """Tell the breaker. Power sync opens none: it would be closed to operators then."""
+        address = ticket.command.target.address
+        known = not (ticket.sync or self._closing)
+        settle = self._breakers.failed if known else self._breakers.unknown
+        settle(address, asyncio.get_running_loop().time())
 
     async def _record(self, bmc: UUID, mark: Mark) -> None:
         try:

@@ -5,6 +5,8 @@ long agent command must not keep an operator's observation of the BMC waiting. E
 side takes one command at a time, first come first served; and neither begins one
 while the other still executes one with a lower token, so a new owner acts on
 neither side before all of the old owner's commands have ended.
+
+The lane ``sync`` is for what nobody waits for: it comes after all others.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections import deque
 from enum import Enum
 
 from holdfast.bmc.commands import Command
-from holdfast.bmc.params import AGENT_ACTIONS
+from holdfast.bmc.params import AGENT_ACTIONS, OBSERVE
 from holdfast.errors import HoldfastError
 from holdfast.store.model import Json
 
@@ -37,7 +39,19 @@ def side_of(action: str) -> Side:
 class Ticket:
     """A command's place in the line. Times are the loop's."""
 
-    __slots__ = ("answer", "arrived", "begun", "command", "deadline", "side", "timer")
+    __slots__ = (
+        "answer",
+        "arrived",
+        "begun",
+        "command",
+        "cut_off",
+        "deadline",
+        "paced",
+        "side",
+        "sync",
+        "task",
+        "timer",
+    )
 
     def __init__(
         self,
@@ -55,6 +69,10 @@ class Ticket:
         self.answer = answer
         self.begun = False  # whether it was passed to the device
         self.timer: asyncio.TimerHandle | None = None  # while it waits
+        self.sync = command.lane == "sync"
+        self.paced = False  # waits for its turn to switch a machine on
+        self.task: asyncio.Task[None] | None = None  # once it runs
+        self.cut_off = False  # for another one, while it ran
 
     def succeed(self, result: dict[str, Json]) -> None:
         """Answer; nothing happens if the caller has gone away."""
@@ -79,10 +97,16 @@ class Line:
         self.address: str | None = None  # of the last command
 
     def startable(self) -> list[Ticket]:
-        """Those that may begin now: at most one per side, the first in line of each."""
+        """Those that may begin now: at most one per side, the first in line of each.
+
+        What is in the lane ``sync`` comes after all others.
+        """
         chosen: dict[Side, Ticket] = {}
         for ticket in self.waiting:
-            if ticket.side not in chosen and ticket.side not in self.running:
+            if ticket.paced or ticket.side in self.running:
+                continue
+            first = chosen.get(ticket.side)
+            if first is None or (first.sync and not ticket.sync):
                 chosen[ticket.side] = ticket
         in_flight = [running.command for running in self.running.values()]
         return [
@@ -90,6 +114,13 @@ class Line:
             for ticket in chosen.values()
             if not any(_older(command, ticket.command) for command in in_flight)
         ]
+
+    def in_the_way(self) -> Ticket | None:
+        """The observation of power sync in flight that keeps another command waiting."""
+        running = self.running.get(BMC_SIDE)
+        if running is None or not running.sync or running.command.action != OBSERVE:
+            return None
+        return running if any(not ticket.sync for ticket in self.waiting) else None
 
 
 def _older(running: Command, waiting: Command) -> bool:

@@ -21,6 +21,12 @@ class NoParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For actions that need nothing."""
 
 
+class Observe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``observe``. ``power_only`` spares the BMC and us the reading of its virtual media."""
+
+    power_only: bool = False
+
+
 class SetPower(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``set_power``: absolute states only, so that repeating it is harmless."""
 
@@ -57,9 +63,13 @@ class AgentCommands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verify_ca: str | None = None
 
 
+OBSERVE = "observe"
 AGENT_ACTIONS = frozenset({"agent_command", "agent_commands"})
 BMC_ACTIONS = frozenset(
-    {"observe", "verify", "set_power", "set_boot_device", "insert_media", "eject_media"}
+    {
+        *("observe", "verify", "inspect", "set_power", "set_boot_device"),
+        *("insert_media", "eject_media"),
+    }
 )
 
 P = TypeVar("P")

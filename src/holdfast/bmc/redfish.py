@@ -15,8 +15,16 @@ from typing import Literal
 
 from holdfast.bmc.commands import Command
 from holdfast.bmc.errors import BmcRefusedError
+from holdfast.bmc.inspection import inventory_of
 from holdfast.bmc.outbound import Connected
-from holdfast.bmc.params import InsertMedia, NoParams, SetBootDevice, SetPower, params_of
+from holdfast.bmc.params import (
+    InsertMedia,
+    NoParams,
+    Observe,
+    SetBootDevice,
+    SetPower,
+    params_of,
+)
 from holdfast.bmc.redfish_http import ROOT, Link, Reply, Transport, origin_of
 from holdfast.bmc.settings import BmcSettings
 from holdfast.bmc.untrusted import inside, items, text
@@ -88,11 +96,11 @@ class Redfish:
 
     async def observe(self, link: Link, command: Command) -> dict[str, Json]:
         """Power, boot override and virtual media, as the BMC says they are now."""
-        params_of(command, NoParams)
+        power_only = params_of(command, Observe).power_only
         layout = await self._layout(link, command)
         system, _ = await link.get(layout.system)
         image: str | None = None
-        device = await self._media_path(link, layout, system)
+        device = None if power_only else await self._media_path(link, layout, system)
         if device is not None:
             media, _ = await link.get(device)
             image = (text(media, "Image") or "") if _inserted(media) else None
@@ -115,6 +123,19 @@ class Redfish:
             "system_id": layout.system,
             "uuid": text(system, "UUID"),
         }
+
+    async def inspect(self, link: Link, command: Command) -> dict[str, Json]:
+        """The hardware, as the BMC knows it (``inspection.inventory_of``)."""
+        params_of(command, NoParams)
+        layout = await self._layout(link, command)
+        system, _ = await link.get(layout.system)
+
+        async def read(reference: Json) -> Json:
+            if text(reference, "@odata.id") is None:
+                return None
+            return await self._get_if_there(link, link.path_of(reference, "a part of the machine"))
+
+        return await inventory_of(system, read)
 
     # -- power ----------------------------------------------------------------------------
 
@@ -288,6 +309,7 @@ class Redfish:
 ACTIONS: dict[str, Action] = {
     "observe": Redfish.observe,
     "verify": Redfish.verify,
+    "inspect": Redfish.inspect,
     "set_power": Redfish.set_power,
     "set_boot_device": Redfish.set_boot_device,
     "insert_media": Redfish.insert_media,

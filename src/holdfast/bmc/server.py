@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
@@ -20,6 +21,7 @@ from holdfast.bmc.drivers import Drivers
 from holdfast.bmc.gateway import GatewayCore
 from holdfast.bmc.memory import SqliteMemory
 from holdfast.bmc.metrics import GatewayMetrics
+from holdfast.bmc.observatory import Observations
 from holdfast.bmc.settings import BmcSettings
 from holdfast.errors import HoldfastError, InvalidInputError, NotAuthenticatedError, NotFoundError
 
@@ -27,6 +29,7 @@ log = structlog.get_logger()
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 JSON = "application/json"
+LINES = "application/x-ndjson"
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -36,17 +39,21 @@ class GatewayApp:
     """Routes, authentication and errors around one core."""
 
     def __init__(
-        self, core: GatewayCore, metrics: GatewayMetrics, secret: str, request_bytes_max: int
+        self, core: GatewayCore, metrics: GatewayMetrics, secret: str, settings: BmcSettings
     ) -> None:
         if not secret:
             raise InvalidInputError("The gateway needs a secret that its clients must present.")
         self._core = core
+        self._observatory = Observations(core, settings.observations_max)
         self._metrics = metrics
         self._bearer = f"Bearer {secret}".encode()
-        self.app = web.Application(client_max_size=request_bytes_max, middlewares=[self._guard])
+        self.app = web.Application(
+            client_max_size=settings.request_bytes_max, middlewares=[self._guard]
+        )
         self.app.router.add_get(wire.IDENTITY, self._identity)
         self.app.router.add_put(wire.floor_path("{bmc}"), self._floor)
         self.app.router.add_post(wire.COMMANDS, self._command)
+        self.app.router.add_post(wire.OBSERVATIONS, self._observations)
         self.app.router.add_get(wire.STATUS, self._status)
         self.app.router.add_get("/livez", self._livez)
         self.app.router.add_get("/readyz", self._readyz)
@@ -89,6 +96,23 @@ class GatewayApp:
 
     async def _command(self, request: web.Request) -> web.Response:
         return _answer(await self._core.command(_decode(await request.read(), Command)))
+
+    async def _observations(self, request: web.Request) -> web.StreamResponse:
+        """A line for each observation, as it comes."""
+        commands = _decode(await request.read(), list[Command])
+        response = web.StreamResponse(headers={"Content-Type": LINES})
+        async with aclosing(self._observatory.observe(commands)) as results:
+            async for together in results:
+                if not response.prepared:
+                    await response.prepare(request)
+                lines = [
+                    msgspec.json.encode(wire.sighting_of(one), enc_hook=str) for one in together
+                ]
+                await response.write(b"\n".join([*lines, b""]))
+        if not response.prepared:
+            await response.prepare(request)
+        await response.write_eof()
+        return response
 
     async def _status(self, _: web.Request) -> web.Response:
         return _answer(self._core.status())
@@ -133,7 +157,7 @@ async def serve(
             watcher=metrics,
         )
         metrics.show(core)
-        app = GatewayApp(core, metrics, secret, settings.request_bytes_max).app
+        app = GatewayApp(core, metrics, secret, settings).app
         # The core bounds every command; a connection that lingers must not hold up the stop.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()

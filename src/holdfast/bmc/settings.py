@@ -54,6 +54,14 @@ class BmcSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Commands in line or in flight in the whole gateway; more are refused at once."""
     commands_per_bmc_max: Count = 32
     """Commands in line for one BMC; more are refused at once."""
+    observations_max: Count = 1000
+    """Observations of power sync in line or in flight; more wait before the line."""
+    give_way_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.05
+    """How long an observation of power sync may keep another command of its BMC waiting."""
+    power_on_per_s: Annotated[float, msgspec.Meta(ge=0, le=10_000)] = 50.0
+    """Machines switched on per second by this gateway, for the supplies' sake; 0: no bound."""
+    power_on_burst: Count = 100
+    """How many may be switched on at once after a quiet while."""
     answer_bytes_max: Bytes = 4 << 20
     """Largest answer taken from a BMC or an agent."""
     request_bytes_max: Bytes = 64 << 20

@@ -5,6 +5,7 @@
     GET  /v1/identity             -> 200 GatewayIdentity
     PUT  /v1/bmcs/{uuid}/floor    Floor -> 204
     POST /v1/commands             Command -> 200 the action's result
+    POST /v1/observations         [Command] -> 200, a line of JSON (``Sighting``) for each
     GET  /v1/status               -> 200 ``GatewayCore.status``
 
 All under ``Authorization: Bearer <secret>``; bytes are base64. An error is JSON,
@@ -19,6 +20,7 @@ from uuid import UUID
 import msgspec
 
 from holdfast.bmc import errors as bmc_errors
+from holdfast.bmc.commands import Observed
 from holdfast.bmc.errors import GatewayUnavailableError
 from holdfast.errors import (
     ForbiddenError,
@@ -31,6 +33,7 @@ from holdfast.store.model import Json
 
 IDENTITY = "/v1/identity"
 COMMANDS = "/v1/commands"
+OBSERVATIONS = "/v1/observations"
 STATUS = "/v1/status"
 
 
@@ -53,6 +56,35 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     message: str
     details: dict[str, Json] = {}
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``commands.Observed`` as a line of the answer."""
+
+    index: int
+    seconds: float
+    result: dict[str, Json] | None = None
+    problem: Problem | None = None
+
+
+def sighting_of(observed: Observed) -> Sighting:
+    """An observation as it goes over the wire."""
+    return Sighting(
+        index=observed.index,
+        seconds=round(observed.seconds, 6),
+        result=observed.result,
+        problem=None if observed.error is None else problem_of(observed.error),
+    )
+
+
+def observed_of(sighting: Sighting) -> Observed:
+    """The observation that was made at the other end."""
+    return Observed(
+        index=sighting.index,
+        seconds=sighting.seconds,
+        result=sighting.result,
+        error=None if sighting.problem is None else error_of(sighting.problem),
+    )
 
 
 def problem_of(error: HoldfastError) -> Problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
@@ -23,17 +24,12 @@ def watchable(command: click.Command) -> click.Command:
         ctx = click.get_current_context()
         if not watch or ctx.invoked_subcommand is not None:
             return once(*args, **kwargs)
-        screen = sys.stdout.isatty()
-        while True:
-            if screen:
-                click.clear()
-            try:
-                once(*args, **kwargs)
-            except UnavailableError as error:  # what is watched may be away for a while
-                click.secho(error.message, fg="red", err=True)
-            if not screen:
-                click.echo()
-            time.sleep(every)
+        try:
+            while True:
+                _look(lambda: once(*args, **kwargs))
+                time.sleep(every)
+        except KeyboardInterrupt:
+            return None
 
     command.callback = again
     command.params += [
@@ -47,3 +43,16 @@ def watchable(command: click.Command) -> click.Command:
         ),
     ]
     return command
+
+
+def _look(once: Callable[[], object]) -> None:
+    """Show it on a clear screen, or with an empty line after it in a pipe."""
+    screen = sys.stdout.isatty()
+    if screen:
+        click.clear()
+    try:
+        once()
+    except UnavailableError as error:  # what is watched may be away for a while
+        click.secho(error.message, fg="red", err=True)
+    if not screen:
+        click.echo()

@@ -75,7 +75,8 @@ class ClaimKeeper:
     """Takes free shards, hands over wished-away ones at step boundaries.
 
     ``departing`` holds the shards about to be given: the job runner starts no
-    step there; ``active`` (asked each tick) says where one still runs.
+    step there; ``active`` (asked each tick) says where one still runs. ``moves``
+    counts the ticks that found, or made, a change of what is held.
     """
 
     def __init__(self, store: Store, me: Member, window: TrustWindow, shards: int) -> None:
@@ -85,7 +86,9 @@ class ClaimKeeper:
         self._shards = shards
         self.departing: frozenset[int] = frozenset()
         self.held = 0
+        self.moves = 0
         self.ring: RingView | None = None
+        self._mine: set[int] = set()
 
     async def prepare(self) -> None:
         """Make sure that the group has its shards."""
@@ -112,6 +115,9 @@ class ClaimKeeper:
         taken = await self._take(todo.take)
         given = await self._give(ring, todo, frozenset(active))
         self.held = len(mine) + len(taken) - given
+        if taken or given or mine != self._mine:
+            self.moves += 1
+        self._mine = mine
         return bool(taken)
 
     async def _take(self, shards: Sequence[int]) -> list[Claim]:

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from holdfast.core.clock import Clock
+from holdfast.core.events import purge_for_ever
 from holdfast.core.lease import Keeper, LeaseKeeper, Progress, TrustWindow
 from holdfast.core.settings import CoreSettings
 from holdfast.errors import ConflictError, StoreUnavailableError
 from holdfast.store.model import Member, MemberSpec, MemberState, Renewal
-from holdfast.store.port import MemberStore
+from holdfast.store.port import Store
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +28,7 @@ class Membership:
 
     def __init__(
         self,
-        store: MemberStore,
+        store: Store,
         spec: MemberSpec,
         settings: CoreSettings,
         clock: Clock,
@@ -89,9 +90,12 @@ class Membership:
         async with asyncio.TaskGroup() as tasks:
             beating = tasks.create_task(self._beat())
             reaping = tasks.create_task(self._reap())
+            purging = tasks.create_task(
+                purge_for_ever(self._store, self._settings.events_keep_days)
+            )
             await keeper.run()
-            beating.cancel()
-            reaping.cancel()
+            for task in (beating, reaping, purging):
+                task.cancel()
 
     def request_drain(self) -> None:
         """This process was told to drain (a signal)."""

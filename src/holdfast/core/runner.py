@@ -9,7 +9,7 @@ acquired again, by this member or by the next owner.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import UUID
 
 import structlog
@@ -42,6 +42,7 @@ from holdfast.store.model import (
     Fence,
     Job,
     JobError,
+    JobLimit,
     JobState,
     Json,
     Member,
@@ -70,6 +71,7 @@ class JobRunner:
         handlers: Mapping[str, Handler],
         departing: Callable[[], Collection[int]],
         running_max: int,
+        limits: Sequence[JobLimit] = (),
     ) -> None:
         self._store = store
         self._me = me
@@ -78,6 +80,7 @@ class JobRunner:
         self._plans = {kind: Plan(handler) for kind, handler in handlers.items()}
         self._departing = departing
         self._running_max = running_max
+        self._limits = limits
         self._tasks: dict[UUID, tuple[int, asyncio.Task[None]]] = {}
 
     def active_shards(self) -> set[int]:
@@ -94,7 +97,9 @@ class JobRunner:
         if room <= 0 or not self._window.open():
             return 0
         asked_at = self._clock.now()
-        owned = await self._store.acquire(self._me.id, self._me.epoch, list(self._tasks), room)
+        owned = await self._store.acquire(
+            self._me.id, self._me.epoch, list(self._tasks), room, self._limits
+        )
         started = 0
         for item in owned:
             if item.job.id in self._tasks or item.job.shard in self._departing():

@@ -19,15 +19,15 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     stall_s: Seconds = 30.0
     """A main loop without progress for so long no longer gets its lease renewed."""
     tick_s: Seconds = 0.5
-    """How often a member compares the claims with the ring."""
-    poll_s: Seconds = 1.0
-    """How often an owner re-reads its jobs when no hint comes."""
+    """How often, without a hint, a member compares claims and ring and re-reads its jobs."""
     shards: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 1024
     """Shards per conductor group; fixed when a group is first seen."""
     running_jobs_max: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 400
     """Job steps one member runs at the same time; more wait in the database."""
     drain_s: Seconds = 60.0
     """How long a draining member tries to hand over before it leaves anyway."""
+    events_keep_days: Annotated[float, msgspec.Meta(gt=0, le=3650)] = 30.0
+    """How long the event log (who did what) is kept, in days."""
 
     def faults(self) -> list[str]:
         """What no single field shows: relations between them."""

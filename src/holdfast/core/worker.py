@@ -6,19 +6,35 @@ Drain (one verb for all): no new share, hand over at step boundaries, leave.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
 
+import msgspec
 import structlog
 
 from holdfast.core.claims import ClaimKeeper
 from holdfast.core.clock import Clock
 from holdfast.core.jobs import Handler
+from holdfast.core.lease import TrustWindow
 from holdfast.core.members import Membership, attempt
 from holdfast.core.runner import JobRunner
 from holdfast.core.settings import CoreSettings
+from holdfast.store.model import JobLimit, Member
 from holdfast.store.port import Store, Waker
 
 log = structlog.get_logger(__name__)
+
+
+class Tenure(msgspec.Struct, frozen=True, kw_only=True):
+    """One incarnation of an owner. ``moves`` counts the changes of what it owns."""
+
+    member: Member
+    window: TrustWindow
+    moves: Callable[[], int]
+
+
+Duty: TypeAlias = Callable[[Tenure], Awaitable[None]]
+"""What an owner does besides jobs, for as long as its tenure lasts. It never returns."""
 
 
 class Worker:
@@ -32,6 +48,9 @@ class Worker:
         settings: CoreSettings,
         clock: Clock,
         waker: Waker,
+        *,
+        limits: Sequence[JobLimit] = (),
+        duties: Sequence[Duty] = (),
     ) -> None:
         self._store = store
         self.membership = membership
@@ -39,6 +58,8 @@ class Worker:
         self._settings = settings
         self._clock = clock
         self._waker = waker
+        self._limits = limits
+        self._duties = duties
         self.keeper: ClaimKeeper | None = None
         self.runner: JobRunner | None = None
 
@@ -61,37 +82,49 @@ class Worker:
             self._handlers(),
             lambda: keeper.departing,
             self._settings.running_jobs_max,
+            self._limits,
         )
         self.keeper, self.runner = keeper, runner
         leasing = asyncio.create_task(self.membership.keep())
         working = asyncio.create_task(self._work(keeper, runner))
         draining = asyncio.create_task(self._drained(keeper, runner))
+        tenure = Tenure(member=me, window=window, moves=lambda: keeper.moves)
+        duties = [asyncio.ensure_future(duty(tenure)) for duty in self._duties]
         try:
-            await asyncio.wait({leasing, working, draining}, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                working.result()  # a bug: let it be seen, and the process end
+            await asyncio.wait(
+                {leasing, working, draining, *duties}, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in (working, *duties):
+                if task.done():
+                    task.result()  # a bug: let it be seen, and the process end
             verdict = "drained" if draining.done() else "lease_lost"
         finally:
-            for task in (working, draining):
+            for task in (working, draining, *duties):
                 task.cancel()
             await runner.stop()
             await self.membership.leave("drained" if draining.done() else "stopped")
             leasing.cancel()
-            await asyncio.gather(leasing, working, draining, return_exceptions=True)
+            await asyncio.gather(leasing, working, draining, *duties, return_exceptions=True)
         return verdict
 
     async def _work(self, keeper: ClaimKeeper, runner: JobRunner) -> None:
-        """Tick and poll for ever; every hint brings both forward."""
-        prepared = False
+        """Tick and poll for ever.
+
+        A hint brings the poll forward; a tick, which reads all claims, only a
+        hint about members or claims.
+        """
+        while not await attempt(keeper.prepare, "claims.prepare"):
+            await asyncio.sleep(self._settings.tick_s)
+        tick_at = self._clock.now()
         while True:
-            if not prepared:
-                prepared = await attempt(keeper.prepare, "claims.prepare")
-            if prepared:
+            if self._clock.now() >= tick_at:
                 await attempt(lambda: keeper.tick(runner.active_shards()), "claims.tick")
-                await attempt(runner.poll, "jobs.poll")
-            # Whatever still waits for a step boundary is looked at again soon.
-            pause_s = self._settings.tick_s / (5 if keeper.departing else 1)
-            await self._waker.wait(pause_s)
+                # Whatever still waits for a step boundary is looked at again soon.
+                tick_at = self._clock.now() + self._settings.tick_s / (5 if keeper.departing else 1)
+            await attempt(runner.poll, "jobs.poll")
+            hints = await self._waker.wait(max(0.0, tick_at - self._clock.now()))
+            if hints & {"members", "claims"}:
+                tick_at = self._clock.now()
 
     async def _drained(self, keeper: ClaimKeeper, runner: JobRunner) -> None:
         """Return once asked to drain and nothing is left here (or the time is up)."""

@@ -24,7 +24,7 @@ from holdfast.ops.settings import http_url
 from holdfast.ops.sockets import to_pass, url_of
 from holdfast.ops.supervisor import ChildSpec
 from holdfast.store.embedded import EmbeddedPostgres
-from holdfast.store.secrets import load_master_key
+from holdfast.store.keyring import Keyring
 
 POSTGRES: Final = "postgres"
 STOP_STAGES: Final = {"conductor": 0, "api": 1, "rack": 2, POSTGRES: 3}
@@ -50,7 +50,7 @@ async def build(
 ) -> House:
     """Make the keys that are missing, prepare the database, and say what is to run."""
     settings = loaded.settings
-    load_master_key(datadir.master_key, environ)
+    Keyring(datadir.master_key, environ).keys()
     datadir.secret(datadir.gateway_secret)
     datadir.member_id("")
     embedded = None

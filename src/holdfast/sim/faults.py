@@ -106,63 +106,106 @@ def partition(world: Target, fault: Fault, chance: random.Random) -> None:
     world.loop.call_outside(fault.for_s, world.network.mend, source, target)
 
 
-def _ambush(world: Target, chance: random.Random, trap: Trap) -> None:
-    """Lay a trap between a conductor and the database or the gateway."""
-    slot = chance.choice(world.conductors).slot
-    server = chance.choice((world.database, world.gateway.server))
-    world.network.traps[slot, server.name] = trap
+WRITES = frozenset({"begin_step", "end_step", "sleep_step", "patch_object", "take", "hand_over"})
+RENEWALS = frozenset({"renew"})
+EFFECTS = frozenset(
+    {"set_power", "set_boot_device", "insert_media", "eject_media", "agent_command"}
+)
+COMMANDS = EFFECTS | {"observe", "agent_commands"}
+
+
+def _ambush(world: Target, chance: random.Random) -> tuple[str, frozenset[str]]:
+    """Where a trap is laid: at the writes to the database, or at the commands to the gateway."""
+    if chance.random() < 0.5:
+        return world.database.name, WRITES
+    return world.gateway.server.name, chance.choice((EFFECTS, COMMANDS))
+
+
+def _stop(world: Target, process: Process, for_s: float) -> None:
+    world.say(f"{process.name} is stopped in the middle for {for_s:.2f} s")
+    world.loop.pause(process)
+    world.loop.call_outside(for_s, world.loop.resume, process)
 
 
 def freeze(world: Target, fault: Fault, chance: random.Random) -> None:
-    """SIGSTOP between a check and the request it allows, or before its answer is read.
+    """SIGSTOP between a check and the request it allows, or before its answer is read."""
+    for_s = max(fault.for_s, world.lease_s * chance.uniform(0.4, 2.0))
+    server, asks = _ambush(world, chance)
 
-    Some find themselves cut off from the database when they wake.
-    """
-    for_s = max(fault.for_s, world.lease_s * 0.4)
-    cut_s = chance.choice((0.0, 0.0, 1.0)) * chance.uniform(1, 2) * world.lease_s
+    def spring(source: str, process: Process) -> None:
+        del source
+        _stop(world, process, for_s)
 
-    def spring(process: Process) -> None:
-        world.say(f"{process.name} is stopped in the middle for {for_s:.2f} s")
-        slot = process.name.split(".")[0]
-        world.loop.pause(process)
-        world.loop.call_outside(for_s, world.loop.resume, process)
-        if cut_s:
-            world.network.cut(slot, world.database.name, both_ways=False)
-            mend = world.network.mend
-            world.loop.call_outside(for_s + cut_s, mend, slot, world.database.name)
+    before = chance.random() < 0.7
+    world.network.traps.append(Trap(server=server, asks=asks, spring=spring, before=before))
 
-    _ambush(world, chance, Trap(spring=spring, before=chance.random() < 0.6))
+
+def slow_renewal(world: Target, fault: Fault, chance: random.Random) -> None:
+    """A renewal's answer is read late, and then the database cannot be reached any more."""
+    del fault
+    for_s = world.lease_s * chance.uniform(0.2, 0.48)
+    cut_s = world.lease_s * chance.uniform(1.2, 2.0)
+
+    def spring(source: str, process: Process) -> None:
+        _stop(world, process, for_s)
+        world.loop.call_outside(for_s * 0.9, cut, source)
+
+    def cut(source: str) -> None:
+        if not world.mended:
+            database = world.database.name
+            world.network.cut(source, database)
+            world.loop.call_outside(cut_s, world.network.mend, source, database)
+
+    trap = Trap(server=world.database.name, asks=RENEWALS, spring=spring)
+    world.network.traps.append(trap)
+
+
+def slow_boat(world: Target, fault: Fault, chance: random.Random) -> None:
+    """One request takes so long that its sender has given it up and done it again."""
+    del fault
+    late_s = world.lease_s * chance.uniform(0.5, 2.0)
+    server, asks = _ambush(world, chance)
+
+    def spring(source: str, process: Process) -> None:
+        del source
+        world.say(f"a request of {process.name} takes {late_s:.2f} s")
+
+    trap = Trap(server=server, asks=asks, spring=spring, late_s=late_s)
+    world.network.traps.append(trap)
 
 
 def last_words(world: Target, fault: Fault, chance: random.Random) -> None:
-    """A conductor dies just after it sent something, which arrives after its lease is over."""
-    late_s = world.lease_s * chance.uniform(0.05, 2.0)
-    reported = chance.random() < 0.5
+    """A conductor dies just after it sent something, which arrives when others have taken over."""
+    late_s = world.lease_s * chance.uniform(0.1, 2.0)
+    reported = chance.random() < 0.7
+    server, asks = _ambush(world, chance)
 
-    def spring(process: Process) -> None:
-        world.say(f"{process.name} is killed; its last words take {late_s:.2f} s")
-        world.loop.call_outside(0.0, die, process)
+    def spring(source: str, process: Process) -> None:
+        world.say(f"{process.name} dies; its last words take {late_s:.2f} s")
+        world.loop.call_outside(0.0, die, source, process)
 
-    def die(process: Process) -> None:
+    def die(source: str, process: Process) -> None:
         for conductor in world.conductors:
-            if conductor.life is not None and conductor.life.process is process:
+            life = conductor.life
+            if conductor.slot == source and life is not None and life.process is process:
                 conductor.kill()
                 if reported:
                     conductor.bury()
                 world.loop.call_outside(fault.for_s * chance.random(), conductor.start)
 
-    _ambush(world, chance, Trap(spring=spring, late_s=late_s))
+    trap = Trap(server=server, asks=asks, spring=spring, late_s=late_s)
+    world.network.traps.append(trap)
 
 
 def memory_gap(world: Target, fault: Fault, chance: random.Random) -> None:
     """A conductor is stopped before it acts; when it wakes, the gateway has just lost its state."""
+    del fault
     for_s = world.lease_s * chance.uniform(1.3, 2.5)
     margin_s = chance.uniform(0.0, 0.1)
 
-    def spring(process: Process) -> None:
-        world.say(f"{process.name} is stopped in the middle for {for_s:.2f} s")
-        world.loop.pause(process)
-        world.loop.call_outside(for_s, world.loop.resume, process)
+    def spring(source: str, process: Process) -> None:
+        del source
+        _stop(world, process, for_s)
         world.loop.call_outside(for_s - margin_s - 0.3, forget)
 
     def forget() -> None:
@@ -170,9 +213,8 @@ def memory_gap(world: Target, fault: Fault, chance: random.Random) -> None:
             world.gateway.kill(lose_state=True)
             world.loop.call_outside(0.3, world.gateway.start)
 
-    del fault
-    slot = chance.choice(world.conductors).slot
-    world.network.traps[slot, world.gateway.server.name] = Trap(spring=spring, before=True)
+    trap = Trap(server=world.gateway.server.name, asks=COMMANDS, spring=spring, before=True)
+    world.network.traps.append(trap)
 
 
 def storm(world: Target, fault: Fault, chance: random.Random) -> None:
@@ -267,6 +309,8 @@ KINDS: dict[str, Callable[[Target, Fault, random.Random], None]] = {
         drain,
         partition,
         freeze,
+        slow_renewal,
+        slow_boat,
         last_words,
         memory_gap,
         storm,

@@ -221,11 +221,22 @@ class SimLoop(asyncio.BaseEventLoop):
             heapq.heappush(self._timers, (true_when, self._numbers, handle))
         return handle
 
-    def call_outside(self, delay_s: float, callback: Callable[..., object], *args: Any) -> None:
-        """Call after ``delay_s`` true seconds, for no process: nobody's pause or death stops it."""
-        handle = SimHandle(self.now + delay_s, callback, args, self.outside, self.world)
+    def call_outside(
+        self,
+        delay_s: float,
+        callback: Callable[..., object],
+        *args: Any,
+        process: Process | None = None,
+    ) -> Handle:
+        """Call after ``delay_s`` true seconds, for no process: nobody's pause or death stops it.
+
+        With ``process`` it is that process's own timer, though in the world's context.
+        """
+        when = self.now + delay_s
+        handle = SimHandle(when, callback, args, self.outside, process or self.world)
         self._numbers += 1
-        heapq.heappush(self._timers, (handle.local_when, self._numbers, handle))
+        heapq.heappush(self._timers, (when, self._numbers, handle))
+        return handle
 
     def create_task(
         self,
@@ -350,22 +361,26 @@ class SimLoop(asyncio.BaseEventLoop):
     def _jump(self) -> None:
         """Go to the time of the next timer and make ready all that is due then."""
         timers = self._timers
-        while timers and (timers[0][2].dropped or timers[0][2].process.life is Life.DEAD):
-            heapq.heappop(timers)
-        if not timers:
-            raise StalledError(f"at {self.now:.3f} s nothing is left that could happen")
-        self.now = max(self.now, timers[0][0])
-        while timers and timers[0][0] <= self.now:
-            handle = heapq.heappop(timers)[2]
+        pop = heapq.heappop
+        now = -1.0
+        while timers:
+            when, _, handle = timers[0]
+            if now >= 0.0 and when > now:
+                break
+            pop(timers)
             process = handle.process
             if handle.dropped or process.life is Life.DEAD:
                 continue
+            if now < 0.0:
+                now = self.now = max(self.now, when)
             if process.life is Life.PAUSED:
                 process.held.append(handle)
                 continue
             if not process.ready:
                 self._runnable.append(process)
             process.ready.append(handle)
+        if now < 0.0:
+            raise StalledError(f"at {self.now:.3f} s nothing is left that could happen")
 
 
 def _collect(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

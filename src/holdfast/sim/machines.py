@@ -244,6 +244,7 @@ class Wiring:
             self._source,
             machine.server,
             lambda: machine.receive(command),
+            what=command.action,
             timeout_s=command.deadline_s,
             refusal=_unreachable if not machine.server.up else _silent,
         )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from math import inf
 from typing import Any
 from uuid import UUID
 
 from msgspec.structs import replace
 
 from holdfast.errors import ConflictError, InvalidInputError, NotFoundError
-from holdfast.sim.memtables import JOBS, Document, Tables, as_json, copied, without_nul
+from holdfast.sim.memtables import JOBS, Document, Tables, as_json, copied, said, without_nul
 from holdfast.store.model import (
+    Binding,
     Fence,
     Job,
     JobError,
+    JobLimit,
     JobState,
     Json,
     NewJob,
@@ -23,6 +26,7 @@ from holdfast.store.model import (
     StepRecord,
     StepSleep,
     Submission,
+    kept_back_message,
 )
 
 PROGRESS_CHARS_MAX = 1_000
@@ -65,8 +69,9 @@ class MemJobs:
         document = self._t.document(new.object)
         _check_expectations(submission.expect, document)
         self._refuse_if_busy(new.object)
-        self._t.patch(new.object, submission.patch)
         job = self._new(new, document)
+        self._t.tell_of(new.object, "job.submitted", said(job))
+        self._t.patch(new.object, submission.patch, job=job)
         self._t.jobs[job.id] = job
         self._t.active[job.object.id] = job.id
         self._t.hint(JOBS)
@@ -88,9 +93,7 @@ class MemJobs:
         return Job(
             id=new.id,
             kind=new.kind,
-            object=new.object,
-            group=document["grp"],
-            shard=document["shard"],
+            binding=Binding(new.object, document["grp"], document["shard"]),
             args=as_json(new.args),
             state=JobState.QUEUED,
             step=None,
@@ -126,6 +129,10 @@ class MemJobs:
         found = self._t.jobs.get(job)
         if found is None or found.state.ended:
             return False
+        if not found.cancel_requested:
+            self._t.tell_of(
+                found.object, "job.cancel_requested", {**said(found), "step": found.step}
+            )
         self._wake(replace(found, cancel_requested=True, signal_seq=found.signal_seq + 1))
         return True
 
@@ -137,35 +144,60 @@ class MemJobs:
     # -- by the owner -------------------------------------------------------------
 
     async def acquire(
-        self, member: UUID, member_epoch: int, busy: Sequence[UUID], limit: int
+        self,
+        member: UUID,
+        member_epoch: int,
+        busy: Sequence[UUID],
+        limit: int,
+        limits: Sequence[JobLimit] = (),
     ) -> list[OwnedJob]:
         now = self._t.clock()
         if self._t.living(member, member_epoch) is None:
             return []
         found: list[OwnedJob] = []
-        wanted = [
+        own = [
             (job, claim)
             for job in (self._t.jobs[key] for key in self._t.active.values())
             if (claim := self._t.claim(job.group, job.shard)) is not None
             and claim.owner == member
             and claim.incarnation == member_epoch
-            and _wants_running(job, now, busy)
         ]
-        wanted.sort(key=lambda pair: (pair[0].created_at, pair[0].id))
+        own.sort(key=lambda pair: (pair[0].created_at, pair[0].id))
+        admitted = _admitted([job for job, _ in own], limits)
+        wanted = [
+            (job, claim)
+            for job, claim in own
+            if (job.id in admitted or _wants_running(job, now)) and job.id not in busy
+        ]
+        limited = [kind for one in limits for kind in one.kinds]
+        wanted = [(j, c) for j, c in wanted if not _unstarted(j, limited) or j.id in admitted]
         for job, claim in wanted[:limit]:
             taken = job.run_epoch != claim.epoch
+            deadline = job.deadline
+            if job.run_epoch is None and job.kind in limited and deadline is not None:
+                deadline += now - job.created_at
             running = replace(
                 job,
                 state=JobState.RUNNING,
                 wake_at=None,
                 run_epoch=claim.epoch,
                 attempts=job.attempts + 1 if taken else job.attempts,
+                deadline=deadline,
+                progress_message="" if job.kept_back else job.progress_message,
                 updated_at=now,
             )
             self._t.jobs[job.id] = running
             fence = Fence(claim.group, claim.shard, member, claim.epoch)
             found.append(OwnedJob(job=_handed_out(running), fence=fence, now=now))
+        self._keep_back([job.id for job, _ in own], limits)
         return found
+
+    def _keep_back(self, jobs: Sequence[UUID], limits: Sequence[JobLimit]) -> None:
+        for limit in limits:
+            said = kept_back_message(limit)
+            for job in (self._t.jobs[key] for key in jobs):
+                if _unstarted(job, limit.kinds) and job.wake_at is None:
+                    self._t.jobs[job.id] = replace(job, wake_at=inf, progress_message=said)
 
     async def begin_step(self, fence: Fence, job: UUID, step: str) -> Job:
         found = self._covered(fence, job)
@@ -198,9 +230,19 @@ class MemJobs:
             if [(r.step, r.attempt, r.member, r.epoch) for r in last] == [written]:
                 return _handed_out(found)  # this very end, again
             raise _not_in_hand(found, end.step, end.attempt)
-        self._t.patch(found.object, end.patch)
-        self._record(fence, job, end)
         ended = end.next_step is None
+        if ended:
+            error = _bounded(end.error)
+            self._t.tell_of(
+                found.object,
+                "job.ended",
+                {"error": None if error is None else error.message, **said(found)},
+                member=(fence.owner, fence.epoch),
+                result=str(end.state),
+                actor=found.requested_by or None,
+            )
+        self._t.patch(found.object, end.patch, member=(fence.owner, fence.epoch), job=found)
+        self._record(fence, job, end)
         done = replace(
             found,
             state=end.state,
@@ -239,7 +281,7 @@ class MemJobs:
             if not found.state.ended and asleep == (sleep.step, sleep.attempt, False, fence.epoch):
                 return _handed_out(found)
             raise _not_in_hand(found, sleep.step, sleep.attempt)
-        self._t.patch(found.object, sleep.patch)
+        self._t.patch(found.object, sleep.patch, member=(fence.owner, fence.epoch), job=found)
         now = self._t.clock()
         signalled = found.signal_seq > sleep.seen_seq
         wake_at = now + sleep.wake_in_s
@@ -317,10 +359,23 @@ class MemJobs:
         ]
 
 
-def _wants_running(job: Job, now: float, busy: Collection[UUID]) -> bool:
-    if job.id in busy:
-        return False
-    return job.state is not JobState.WAITING or (job.wake_at is not None and job.wake_at <= now)
+def _wants_running(job: Job, now: float) -> bool:
+    return job.wake_at <= now if job.wake_at is not None else job.state is not JobState.WAITING
+
+
+def _unstarted(job: Job, kinds: Collection[str]) -> bool:
+    fresh = job.state is JobState.QUEUED and job.run_epoch is None
+    return fresh and job.kind in kinds and not job.cancel_requested
+
+
+def _admitted(own: Sequence[Job], limits: Sequence[JobLimit]) -> set[UUID]:
+    """Which of an owner's jobs, by age, may start under its limits."""
+    admitted: set[UUID] = set()
+    for limit in limits:
+        under_way = sum(job.kind in limit.kinds and job.run_epoch is not None for job in own)
+        fresh = [job.id for job in own if _unstarted(job, limit.kinds)]
+        admitted.update(fresh[: max(0, limit.running_max - under_way)])
+    return admitted
 
 
 def _check_expectations(expect: Mapping[str, tuple[Json, ...]], document: Document) -> None:

@@ -7,12 +7,16 @@ with the same errors: one suite holds both to that (``tests/store/test_conforman
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from uuid import UUID
 
 from holdfast.errors import ConflictError, InvalidInputError
+from holdfast.sim.memevents import MemEvents
 from holdfast.sim.memjobs import MemJobs
 from holdfast.sim.memtables import MEMBERS, Document, MemberRow, RouteRow, Tables, copied, stored
+from holdfast.store.events import Watch, told
 from holdfast.store.model import (
     Claim,
     Fence,
@@ -49,8 +53,24 @@ class MemMembers:
             registered_at=now,
         )
         self._t.members[spec.id] = row
-        self._t.hint(MEMBERS)
+        self._tell(row, "member.registered")
         return row.value()
+
+    def _tell(self, row: MemberRow, kind: str) -> None:
+        """Tell that something became of a member."""
+        spec = row.spec
+        data = {"role": spec.role, "host": spec.host, "zone": spec.zone, "group": spec.group}
+        self._t.tell(
+            told(
+                kind,
+                ("member", spec.id),
+                name=spec.slot,
+                result=row.gone_reason,
+                member=(spec.id, row.epoch),
+                data={**data, "version": spec.version},
+            )
+        )
+        self._t.hint(MEMBERS)
 
     async def renew(self, member: UUID, epoch: int, lease_s: float) -> Renewal | None:
         row = self._t.living(member, epoch)
@@ -71,9 +91,8 @@ class MemMembers:
             if row.gone or row.lease_until >= now or life.noticed_at + row.lease_s >= now:
                 continue
             row.state, row.gone_reason = MemberState.GONE, "lease expired"
+            self._tell(row, "member.gone")
             reaped.append(row.value())
-        if reaped:
-            self._t.hint(MEMBERS)
         return reaped
 
     async def end_lease(self, member: UUID, epoch: int, reason: str) -> bool:
@@ -81,7 +100,7 @@ class MemMembers:
         if row is None:
             return False
         row.state, row.gone_reason = MemberState.GONE, reason
-        self._t.hint(MEMBERS)
+        self._tell(row, "member.gone")
         return True
 
     async def request_drain(self, member: UUID) -> bool:
@@ -89,15 +108,16 @@ class MemMembers:
         if row is None or row.gone:
             return False
         row.drain_requested = True
-        self._t.hint(MEMBERS)
+        self._tell(row, "member.drain_requested")
         return True
 
     async def mark_draining(self, member: UUID, epoch: int) -> bool:
         row = self._t.living(member, epoch)
         if row is None:
             return False
-        row.state = MemberState.DRAINING
-        self._t.hint(MEMBERS)
+        if row.state is not MemberState.DRAINING:
+            row.state = MemberState.DRAINING
+            self._tell(row, "member.draining")
         return True
 
     async def members(self, role: str | None = None, *, gone: bool = False) -> list[Member]:
@@ -137,7 +157,23 @@ class MemMembers:
             if (claim := self._t.claim(group, shard)) is not None
             and self._t.living(claim.owner, claim.incarnation) is None
         ]
-        return [self._t.pass_claim(claim, member, member_epoch) for claim in free]
+        return self._pass("taken", free, member, member_epoch)
+
+    def _pass(self, how: str, claims: Sequence[Claim], to: UUID, to_epoch: int) -> list[Claim]:
+        """Give claims to an owner, and tell of all of them in one line."""
+        passed = [self._t.pass_claim(claim, to, to_epoch) for claim in claims]
+        losers = Counter(
+            self._t.members[claim.owner].spec.slot if claim.owner else "nobody" for claim in claims
+        )
+        if passed:
+            data = {
+                "shards": len(passed),
+                "objects": sum(claim.objects for claim in passed),
+                "from": dict(losers),
+            }
+            group = ("group", passed[0].group)
+            self._t.tell(told("claims.moved", group, result=how, data=data, member=(to, to_epoch)))
+        return passed
 
     async def hand_over(self, fences: Sequence[Fence], to: UUID, to_epoch: int) -> list[Claim]:
         if not self._t.is_up(to, to_epoch):
@@ -146,7 +182,7 @@ class MemMembers:
             {fence for fence in fences if self._t.holds(fence)}, key=lambda f: (f.group, f.shard)
         )
         claims = [self._t.shards[fence.group][fence.shard] for fence in held]
-        return [self._t.pass_claim(claim, to, to_epoch) for claim in claims]
+        return self._pass("handed over", claims, to, to_epoch)
 
 
 class MemObjects:
@@ -160,12 +196,22 @@ class MemObjects:
         return None if found is None else copied(found)
 
     async def owned_objects(
-        self, kind: str, member: UUID, member_epoch: int, fields: Sequence[str]
+        self,
+        kind: str,
+        member: UUID,
+        member_epoch: int,
+        fields: Sequence[str],
+        *,
+        only: Sequence[UUID] | None = None,
+        idle: bool = False,
     ) -> list[tuple[ObjectRef, Fence, Document]]:
         rows = self._t.rows(kind)
         self._t.check_fields(kind, fields)
         found: list[tuple[ObjectRef, Fence, Document]] = []
-        for key, document in sorted(rows.items()):
+        for key in sorted(rows if only is None else rows.keys() & set(only)):
+            if idle and key in self._t.active:
+                continue
+            document = rows[key]
             fence = self._fence(document, member, member_epoch)
             if fence is not None:
                 part = {name: copied(document.get(name)) for name in fields}
@@ -179,7 +225,21 @@ class MemObjects:
         document = self._t.document(obj)
         if (document["grp"], document["shard"]) != (fence.group, fence.shard):
             raise self._t.lost(fence)
-        self._t.patch(obj, patch)
+        self._t.patch(obj, patch, member=(fence.owner, fence.epoch))
+
+    async def patch_idle(
+        self,
+        fence: Fence,
+        obj: ObjectRef,
+        patch: Mapping[str, Json],
+        seen: Mapping[str, Json],
+    ) -> bool:
+        self._t.check_fields(obj.kind, seen)
+        document = self._t.rows(obj.kind).get(obj.id, {})
+        same = all(document.get(name) == value for name, value in seen.items())
+        written = same and obj.id not in self._t.active and bool(patch)
+        await self.patch_object(fence, obj, patch if written else {})
+        return written
 
     async def fence_for(self, obj: ObjectRef, member: UUID, member_epoch: int) -> Fence | None:
         document = self._t.rows(obj.kind).get(obj.id)
@@ -204,22 +264,25 @@ class MemObjects:
         return RouteGrant(term=route.term, floor=floor)
 
 
-class MemStore(MemMembers, MemJobs, MemObjects):
+class MemStore(MemMembers, MemJobs, MemObjects, MemEvents):
     """The store in memory.
 
     ``clock`` is the database's own: seconds since the epoch, read at each
-    statement. ``kinds`` names the kinds of objects with their columns.
+    statement. ``kinds`` names the kinds of objects with their columns, ``watches``
+    what of them the event log tells about.
     """
 
     def __init__(
         self,
         clock: Callable[[], float],
         kinds: Mapping[str, Collection[str] | None],
+        watches: Mapping[str, Watch] = MappingProxyType({}),
     ) -> None:
-        tables = Tables(clock, kinds)
+        tables = Tables(clock, kinds, watches)
         MemMembers.__init__(self, tables)
         MemJobs.__init__(self, tables)
         MemObjects.__init__(self, tables)
+        MemEvents.__init__(self, tables)
         self.tables = tables
 
     def add_object(self, kind: str, document: Mapping[str, Json]) -> ObjectRef:

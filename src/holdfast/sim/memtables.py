@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import cast
 from uuid import UUID, uuid5
 
 import msgspec
 
 from holdfast.errors import FenceLostError, InvalidInputError, NotFoundError
+from holdfast.store.events import Event, NewEvent, Position, Watch, changes, described
 from holdfast.store.model import (
     Claim,
     Fence,
@@ -22,7 +24,7 @@ from holdfast.store.model import (
 )
 
 Document = dict[str, Json]
-JOBS, MEMBERS, CLAIMS = "jobs", "members", "claims"  # topics of hints
+JOBS, MEMBERS, CLAIMS, EVENTS = "jobs", "members", "claims", "events"  # topics of hints
 
 
 class MemberRow(msgspec.Struct, kw_only=True):
@@ -83,13 +85,20 @@ class Tables:
 
     ``kinds`` maps a kind of object to its column names (None: any are accepted).
     ``hints`` are called with a topic (``jobs``, ``members``, ``claims``) after a
-    change that somebody may wait for: the simulator's NOTIFY.
+    change that somebody may wait for: the simulator's NOTIFY. ``watches``: what of a
+    kind of object the event log tells about.
     """
 
     def __init__(
-        self, clock: Callable[[], float], kinds: Mapping[str, Collection[str] | None]
+        self,
+        clock: Callable[[], float],
+        kinds: Mapping[str, Collection[str] | None],
+        watches: Mapping[str, Watch] = MappingProxyType({}),
     ) -> None:
         self.clock = clock
+        self.watches = watches
+        self.log: list[Event] = []
+        self.next_event = 1
         self.kinds = {kind: None if names is None else set(names) for kind, names in kinds.items()}
         self.members: dict[UUID, MemberRow] = {}
         self.shards: dict[str, list[Claim]] = {}
@@ -113,6 +122,49 @@ class Tables:
     def hint(self, topic: str) -> None:
         for call in self.hints:
             call(topic)
+
+    # -- the event log --------------------------------------------------------
+
+    def tell(self, *events: NewEvent) -> None:
+        """Write to the event log."""
+        for event in events:
+            line = Event(
+                position=Position(self.next_event, self.next_event),
+                at=self.clock(),
+                kind=event.kind,
+                object_kind=event.object_kind,
+                object_id=event.object_id,
+                object_name=event.object_name,
+                projects=event.projects,
+                result=event.result,
+                user_id=event.user_id,
+                actor=event.actor,
+                project=event.project,
+                request=event.request,
+                member=event.member,
+                slot=None,
+                epoch=event.epoch,
+                data=as_json(event.data),
+            )
+            self.log.append(line)
+            self.next_event += 1
+        if events:
+            self.hint(EVENTS)
+
+    def tell_of(
+        self,
+        obj: ObjectRef,
+        kind: str,
+        data: dict[str, Json],
+        *,
+        member: tuple[UUID, int] | None = None,
+        result: str | None = None,
+        actor: str | None = None,
+    ) -> None:
+        """Write about an owned object."""
+        watch, document = self.watches.get(obj.kind, Watch()), self.document(obj)
+        event = described(watch, obj, document, kind, data, member, result)
+        self.tell(event if actor is None else msgspec.structs.replace(event, actor=actor))
 
     # -- members and claims ---------------------------------------------------
 
@@ -186,12 +238,23 @@ class Tables:
             raise NotFoundError(f"{obj.kind} {obj.id} does not exist", id=obj.id)
         return found
 
-    def patch(self, obj: ObjectRef, patch: Mapping[str, Json]) -> None:
-        """Write fields of an object's document."""
+    def patch(
+        self,
+        obj: ObjectRef,
+        patch: Mapping[str, Json],
+        *,
+        member: tuple[UUID, int] | None = None,
+        job: Job | None = None,
+    ) -> None:
+        """Write fields of an object's document, on behalf of a member or job."""
         if not patch:
             return
         document = self.document(obj)
         self.check_fields(obj.kind, patch)
+        if (watch := self.watches.get(obj.kind)) is not None:
+            found = changes(watch, obj, document, dict(patch), data=said(job), member=member)
+            by = job.requested_by or None if job is not None and member is not None else None
+            self.tell(*(msgspec.structs.replace(one, actor=one.actor or by) for one in found))
         document.update({name: stored(value) for name, value in patch.items()})
         if "updated_at" in document and "updated_at" not in patch:
             document["updated_at"] = self.clock()
@@ -219,11 +282,22 @@ class Tables:
         self.shards[claim.group][claim.shard] = counted
 
 
+def said(job: Job | None) -> dict[str, Json]:
+    """What an event says of the job it belongs to."""
+    if job is None:
+        return {}
+    step = {} if job.step is None else {"step": job.step}
+    return {"job": str(job.id), "job_kind": job.kind, **step}
+
+
 def copied(value: Json) -> Json:
     """A copy of a document that shares nothing changeable with it."""
     if isinstance(value, dict):
         items = cast("dict[str, Json]", value)
-        return {key: copied(inner) for key, inner in items.items()}
+        return {
+            key: copied(inner) if isinstance(inner, dict | list) else inner
+            for key, inner in items.items()
+        }
     if isinstance(value, list):
         return [copied(inner) for inner in cast("list[Json]", value)]
     return value

@@ -19,7 +19,6 @@ from holdfast.bmc.errors import GatewayUnavailableError
 from holdfast.errors import HoldfastError, StoreUnavailableError
 from holdfast.sim.loop import PROCESS, Life, Process, SimLoop
 from holdfast.store.model import Json
-from holdfast.store.port import Store
 
 T = TypeVar("T")
 
@@ -36,14 +35,16 @@ class Weather(msgspec.Struct, kw_only=True):
 
 
 class Trap(msgspec.Struct, frozen=True, kw_only=True):
-    """What happens around the next request of one process to one server: the worst moments.
+    """What happens around the next request of a conductor to a server: the worst moments.
 
-    ``spring`` is called at that moment with the process. ``before``: then the process
-    gives way before it sends (it was stopped between its check and its act).
-    ``late_s``: the request takes so much longer.
+    ``asks``: which requests it waits for. ``spring`` is called at that moment with the
+    process. ``before``: then the process gives way before it sends (it was stopped
+    between its check and its act). ``late_s``: the request takes so much longer.
     """
 
-    spring: Callable[[Process], None]
+    server: str
+    asks: frozenset[str]
+    spring: Callable[[str, Process], None]
     before: bool = False
     late_s: float = 0.0
 
@@ -97,7 +98,7 @@ class Network:
         self._loop = loop
         self._cut: set[tuple[str, str]] = set()
         self.weather = Weather()
-        self.traps: dict[tuple[str, str], Trap] = {}
+        self.traps: list[Trap] = []
         self.requests = 0
 
     def cut(self, source: str, target: str, *, both_ways: bool = True) -> None:
@@ -132,27 +133,44 @@ class Network:
         server: Server,
         call: Callable[[], Coroutine[Any, Any, T]],
         *,
+        what: str,
         timeout_s: float,
         refusal: Callable[[str], HoldfastError],
     ) -> T:
-        """Have ``call`` executed at ``server``; raises ``refusal(why)`` when no answer comes."""
+        """Have ``call`` executed at ``server``; raises ``refusal(why)`` when no answer comes.
+
+        ``what``: the request's name, by which traps know it.
+        """
         self.requests += 1
         process = PROCESS.get()
-        trap = self.traps.pop((source, server.name), None) if self.traps and process else None
+        trap = self._trap(source, server.name, what, process) if self.traps else None
         if trap and process and trap.before:
-            trap.spring(process)
+            trap.spring(source, process)
             await asyncio.sleep(0)
         answer = self._loop.create_future()
-        timer = self._loop.call_later(timeout_s, _give_up, answer, refusal)
+        rate = process.rate if process else 1.0
+        timer = self._loop.call_outside(
+            timeout_s / rate, _give_up, answer, refusal, process=process
+        )
         request = _Request(source, server, call, refusal, answer, process)
         late_s = trap.late_s if trap else 0.0
         self._carry(source, server.name, late_s, self._arrive, request)
         if trap and process and not trap.before:
-            trap.spring(process)
+            trap.spring(source, process)
         try:
             return cast("T", await answer)
         finally:
             timer.cancel()
+
+    def _trap(self, source: str, server: str, what: str, process: Process | None) -> Trap | None:
+        """The trap that this request springs, if any."""
+        if process is None or not process.name.startswith(f"{source}."):
+            return None  # not a conductor's own
+        for trap in self.traps:
+            if trap.server == server and what in trap.asks:
+                self.traps.remove(trap)
+                return trap
+        return None
 
     def _carry(
         self, source: str, target: str, late_s: float, then: Callable[..., object], *args: Any
@@ -242,7 +260,7 @@ class _RemoteStore:
     """Every method of the store, carried over the network."""
 
     def __init__(
-        self, network: Network, source: str, server: Server, store: Store, timeout_s: float
+        self, network: Network, source: str, server: Server, store: object, timeout_s: float
     ) -> None:
         self._network = network
         self._source = source
@@ -258,6 +276,7 @@ class _RemoteStore:
                 self._source,
                 self._server,
                 lambda: method(*args, **named),
+                what=name,
                 timeout_s=self._timeout_s,
                 refusal=_no_database,
             )
@@ -267,10 +286,10 @@ class _RemoteStore:
 
 
 def remote_store(
-    network: Network, source: str, server: Server, store: Store, timeout_s: float
-) -> Store:
-    """``store`` as ``source`` reaches it over the network."""
-    return cast("Store", _RemoteStore(network, source, server, store, timeout_s))
+    network: Network, source: str, server: Server, store: T, timeout_s: float
+) -> T:
+    """``store``, or another face of the database, as ``source`` reaches it over the network."""
+    return cast("T", _RemoteStore(network, source, server, store, timeout_s))
 
 
 class RemoteGateway:
@@ -292,11 +311,12 @@ class RemoteGateway:
 
     async def identity(self) -> GatewayIdentity:
         """Who answers here."""
-        return await self._ask(lambda: self._gateway().identity(), self._timeout_s)
+        return await self._ask("identity", lambda: self._gateway().identity(), self._timeout_s)
 
     async def floor(self, bmc: UUID, *, incarnation: UUID, term: int, floor: int) -> None:
         """Tell the gateway a BMC's term and floor."""
         await self._ask(
+            "floor",
             lambda: self._gateway().floor(bmc, incarnation=incarnation, term=term, floor=floor),
             self._timeout_s,
         )
@@ -304,10 +324,14 @@ class RemoteGateway:
     async def command(self, command: Command) -> dict[str, Json]:
         """Have one command executed."""
         return await self._ask(
-            lambda: self._gateway().command(command), command.deadline_s + self._timeout_s
+            command.action,
+            lambda: self._gateway().command(command),
+            command.deadline_s + self._timeout_s,
         )
 
-    async def _ask(self, call: Callable[[], Coroutine[Any, Any, T]], timeout_s: float) -> T:
+    async def _ask(
+        self, what: str, call: Callable[[], Coroutine[Any, Any, T]], timeout_s: float
+    ) -> T:
         return await self._network.ask(
-            self._source, self._server, call, timeout_s=timeout_s, refusal=_no_gateway
+            self._source, self._server, call, what=what, timeout_s=timeout_s, refusal=_no_gateway
         )

@@ -28,19 +28,31 @@ class SimWaker:
     """``store.port.Waker``: hints come over the network and may not come."""
 
     def __init__(self) -> None:
-        self._hinted = asyncio.Event()
+        self._hinted = False
+        self._waiting: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
-        self._hinted.set()
+        """A hint has arrived; if nobody waits it ends the next wait at once."""
+        self._hinted = True
+        _end(self._waiting)
 
     async def wait(self, timeout_s: float) -> None:
         """Return at a hint or after ``timeout_s``, whichever is first."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._hinted.wait()
-        except TimeoutError:
-            return
-        self._hinted.clear()
+        if not self._hinted:
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.create_future()
+            timer = loop.call_later(timeout_s, _end, self._waiting)
+            try:
+                await self._waiting
+            finally:
+                timer.cancel()
+                self._waiting = None
+        self._hinted = False
+
+
+def _end(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)
 
 
 class ConductorParts:

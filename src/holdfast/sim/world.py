@@ -12,12 +12,14 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Callable, Mapping
+from typing import cast
 from uuid import UUID
 
 import msgspec
 
 from holdfast.baremetal.jobs import handlers
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
+from holdfast.baremetal.models import KIND, KINDS
 from holdfast.bmc.dispatch import Dispatcher
 from holdfast.bmc.gateway import GatewayCore
 from holdfast.core.clock import Clock
@@ -25,45 +27,20 @@ from holdfast.core.jobs import Handler
 from holdfast.core.members import Membership
 from holdfast.core.settings import CoreSettings
 from holdfast.sim import faults
+from holdfast.sim.belongings import MemBelongings
 from holdfast.sim.errands import Errand, SCRIPTS, faults_of
 from holdfast.sim.loop import SimLoop
 from holdfast.sim.machines import SimMachine, Wiring
 from holdfast.sim.memstore import MemStore
+from holdfast.sim.logs import overheard
 from holdfast.sim.network import Network, RemoteGateway, Server, remote_store
 from holdfast.sim.processes import ConductorLife, ConductorParts, SimConductor, SimGateway, SimWaker
 from holdfast.sim.referee import Referee, refereed
-from holdfast.store.model import Member
+from holdfast.store.model import Json, Member
 from holdfast.store.port import Store, Waker
 
 EPOCH_S = 1_700_000_000.0  # the database's clock at the start
-NODE_FIELDS = (
-    "uuid",
-    "grp",
-    "shard",
-    "entered_epoch",
-    "driver",
-    "driver_info",
-    "driver_secrets",
-    "properties",
-    "instance_info",
-    "instance_uuid",
-    "allocation_uuid",
-    "interfaces",
-    "name",
-    "resource_class",
-    "automated_clean",
-    "power_state",
-    "target_power_state",
-    "provision_state",
-    "target_provision_state",
-    "last_error",
-    "clean_step",
-    "deploy_step",
-    "agent_secret",
-    "agent_boot",
-    "agent_url",
-    "agent_version",
-)
+DOCUMENTS = ("properties", "instance_info", "interfaces", "driver_internal_info", "extra")
 PROVISIONING = ProvisioningSettings(
     callback_timeout_s=300.0,
     power_timeout_s=120.0,
@@ -154,11 +131,10 @@ class World:
         self._tracing = trace
         self._digest = hashlib.blake2b(digest_size=16)
         self.referee = Referee(self.loop, self.say)
-        self.store = MemStore(self._database_clock, {"node": NODE_FIELDS})
+        self.store = MemStore(self._database_clock, {KIND: KINDS[KIND].columns})
+        self.belongings = MemBelongings(self.store.tables)
         self.store.tables.hints.append(self._hint)
-        watched = refereed(
-            self.store, bugs.store(self.store), self.referee, scenario.lease_s
-        )
+        watched = refereed(self.store, bugs.store(self.store), self.referee, scenario.lease_s)
         self._reach: Callable[[str], Store] = lambda source: remote_store(
             self.network, source, self.database, watched, scenario.lease_s / 2
         )
@@ -211,7 +187,11 @@ class World:
         gateway = RemoteGateway(
             self.network, slot, self.gateway.server, lambda: self.gateway.core, 1.0
         )
-        return handlers(Dispatcher(store, gateway, seal=_no_seal), PlainBox(), PROVISIONING)
+        belongings = remote_store(
+            self.network, slot, self.database, self.belongings, self.lease_s / 2
+        )
+        dispatcher = Dispatcher(store, gateway, seal=_no_seal)
+        return handlers(dispatcher, PlainBox(), PROVISIONING, belongings)
 
     def _registered(self, member: Member, life: ConductorLife) -> None:
         self.referee.lives[member.id, member.epoch] = life
@@ -223,7 +203,7 @@ class World:
         for number in range(chance.randint(*self.scenario.machines)):
             state, script = chance.choice(SCRIPTS)
             ref = self.store.add_object(
-                "node",
+                KIND,
                 {
                     "uuid": self.loop.uuid(),
                     "name": f"node-{number}",
@@ -232,9 +212,7 @@ class World:
                         "redfish_address": f"http://bmc-{number}",
                         **({"deploy_iso": "http://images/ramdisk.iso"} if number % 2 else {}),
                     },
-                    "properties": {},
-                    "instance_info": {},
-                    "interfaces": {},
+                    **dict.fromkeys(DOCUMENTS, cast("Json", {})),
                     "provision_state": state.value,
                     "power_state": "power off",
                 },
@@ -277,19 +255,27 @@ class World:
     def run(self) -> Outcome:
         """Let it all happen, and judge."""
         try:
-            self.loop.run(self._main())
+            with overheard(self.referee.breach):
+                try:
+                    self.loop.run(self._main())
+                except Exception as fault:  # noqa: BLE001 - a seed must not be lost
+                    self.referee.breach(f"the world broke: {type(fault).__name__}: {fault}")
             for error in self.loop.errors:
                 self.referee.breach(f"nobody caught {type(error).__name__}: {error}")
             return self._outcome()
         finally:
             self.loop.close()
 
-    async def _main(self) -> None:
+    async def start(self) -> None:
+        """Start every process."""
         await self.store.ensure_shards("", self.scenario.shards)
         self._enlist()
         self.gateway.start()
         for conductor in self.conductors:
             conductor.start()
+
+    async def _main(self) -> None:
+        await self.start()
         for errand in self.errands:
             self.loop.create_task(errand.run())
         await self._strike()
@@ -382,11 +368,14 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         Scenario(name="calm", kinds=(), settle_s=60.0),
         Scenario(name="deaths", kinds=("crash", "pause", "freeze", "last_words", "drain")),
-        Scenario(name="network", kinds=("partition", "storm", "no_hints", "freeze", "last_words")),
-        Scenario(name="database", kinds=("outage", "pause", "drift", "crash", "storm")),
+        Scenario(
+            name="network",
+            kinds=("partition", "storm", "no_hints", "slow_boat", "slow_renewal", "last_words"),
+        ),
+        Scenario(name="database", kinds=("outage", "slow_renewal", "drift", "crash", "freeze")),
         Scenario(
             name="gateway",
-            kinds=("gateway_restart", "gateway_pause", "memory_gap", "freeze", "bmc_away"),
+            kinds=("gateway_restart", "gateway_pause", "memory_gap", "last_words", "bmc_away"),
         ),
         Scenario(name="all", kinds=ALL, faults=(10, 30)),
     )

@@ -249,11 +249,11 @@ def changes(
         old, new = was.get(field), patch[field]
         if old == new or (field == watch.error and new is None):
             continue
-        now: Json = bounded(new)
-        values: dict[str, Json] = {"error": now} if field == watch.error else {"from": old, "to": now}
-        found.append(
-            described(watch, obj, was, watch.event_kind(obj.kind, field), values | (data or {}), member)
-        )
+        values: dict[str, Json] = {"from": old, "to": new}
+        if field == watch.error:
+            values = {"error": str(new)[:TEXT_CHARS_MAX]}
+        kind = watch.event_kind(obj.kind, field)
+        found.append(described(watch, obj, was, kind, values | (data or {}), member))
     return found
 
 
@@ -276,8 +276,3 @@ def described(
         data=data,
         member=member,
     )
-
-
-def bounded(value: Json) -> Json:
-    """Texts in events are bounded, as all texts that people read are."""
-    return value[:TEXT_CHARS_MAX] if isinstance(value, str) else value

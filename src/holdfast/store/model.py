@@ -7,6 +7,7 @@ simulator's store (``sim.memstore``) both speak in these values.
 from __future__ import annotations
 
 from enum import StrEnum
+from math import inf
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -84,6 +85,16 @@ class Fence(msgspec.Struct, frozen=True):
     epoch: int
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """The incarnation of a member that runs an unbound job: the fence of the job's writes.
+
+    It holds while the job runs under it and the member is not gone.
+    """
+
+    owner: UUID
+    epoch: int
+
+
 class ObjectRef(msgspec.Struct, frozen=True):
     """An owned object: a row of a registered kind (``node``)."""
 
@@ -92,8 +103,12 @@ class ObjectRef(msgspec.Struct, frozen=True):
 
 
 class JobState(StrEnum):
-    """``queued`` -> ``running`` <-> ``waiting`` -> one of the three ends."""
+    """``queued`` -> ``running`` <-> ``waiting`` -> one of the three ends.
 
+    An unbound job is ``blocked`` before that, while others have to end first.
+    """
+
+    BLOCKED = "blocked"
     QUEUED = "queued"
     RUNNING = "running"
     WAITING = "waiting"
@@ -117,6 +132,26 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     requested_by: str = ""  # user and project, for people and audit
 
 
+class QueuedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """An unbound job to enqueue: any worker of ``queue`` runs it, once nothing is in its way.
+
+    ``after``: jobs that must succeed first (else this one fails: ``dependency_failed``);
+    ``after_end``: jobs that must only have ended. ``exclusive`` and ``shared``: resources
+    it reserves by name, first come, first served, once those jobs have ended.
+    """
+
+    id: UUID
+    kind: str
+    queue: str
+    args: dict[str, Json] = {}
+    after: tuple[UUID, ...] = ()
+    after_end: tuple[UUID, ...] = ()
+    exclusive: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    deadline_s: float | None = None  # from now; past it the job fails, wherever it is
+    requested_by: str = ""  # user and project, for people and audit
+
+
 class JobError(msgspec.Struct, frozen=True, kw_only=True):
     """Why a job ended badly: a stable code and a sentence for people."""
 
@@ -124,8 +159,16 @@ class JobError(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
+class Binding(msgspec.Struct, frozen=True):
+    """The object that a job is bound to, and the shard whose owner runs it."""
+
+    object: ObjectRef
+    group: str
+    shard: int
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A durable piece of work bound to one object.
+    """A durable piece of work: bound to one object, or unbound in a queue.
 
     ``inbox`` holds the last payload received per signal key (level, not edge);
     ``signal_seq`` counts signals, so that going to sleep can notice one that
@@ -134,9 +177,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     kind: str
-    object: ObjectRef
-    group: str
-    shard: int
+    binding: Binding | None  # None: it is unbound, and has a queue
     args: dict[str, Json]
     state: JobState
     step: str | None  # the step that runs or comes next; None: the first
@@ -148,7 +189,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     wake_at: float | None
     deadline: float | None
     cancel_requested: bool
-    run_epoch: int | None  # claim epoch of the owner that last ran it
+    run_epoch: int | None  # epoch of the claim (unbound: of the member) that last ran it
     progress_done: int
     progress_total: int
     progress_message: str
@@ -159,6 +200,57 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: float
     finished_at: float | None
     attempts: int = 0  # owners that have run it: 1 when it was never taken over
+    # Of unbound jobs only:
+    queue: str | None = None
+    owner: UUID | None = None  # the member that last ran it
+    remaining: int = 0  # what it still waits for: jobs before it; children, once it has begun
+    parent: UUID | None = None
+    exclusive: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+
+    @property
+    def bound(self) -> Binding:
+        """Its binding; ``LookupError`` for an unbound job."""
+        if self.binding is None:
+            raise LookupError(f"job {self.id} is not bound to an object: it is in a queue")
+        return self.binding
+
+    @property
+    def object(self) -> ObjectRef:
+        """The object it is bound to; ``LookupError`` for an unbound job."""
+        return self.bound.object
+
+    @property
+    def group(self) -> str:
+        """The group of its object's shard; ``LookupError`` for an unbound job."""
+        return self.bound.group
+
+    @property
+    def shard(self) -> int:
+        """Its object's shard; ``LookupError`` for an unbound job."""
+        return self.bound.shard
+
+    @property
+    def kept_back(self) -> bool:
+        """Never started, because a limit is reached (``JobLimit``)."""
+        return self.state is JobState.QUEUED and self.run_epoch is None and self.wake_at == inf
+
+
+class JobLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs of some kinds one owner has under way, from their first start to their end.
+
+    Jobs beyond it wait for their first start, in the order in which they came; their
+    deadlines begin with it. ``what`` is for people: "deployment".
+    """
+
+    what: str
+    kinds: tuple[str, ...]
+    running_max: int
+
+
+def kept_back_message(limit: JobLimit) -> str:
+    """What a job that waits for its start says of itself."""
+    return f"waits for a free place: {limit.running_max} {limit.what}s per conductor at a time"
 
 
 class OwnedJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,6 +259,26 @@ class OwnedJob(msgspec.Struct, frozen=True, kw_only=True):
     job: Job
     fence: Fence
     now: float  # the database's clock: deadlines and wake-ups are judged by it
+
+
+class HeldJob(msgspec.Struct, frozen=True, kw_only=True):
+    """An unbound job that was claimed, and with that its step begun."""
+
+    job: Job
+    hold: Hold
+    now: float  # the database's clock: deadlines are judged by it
+    resumed: bool  # the step had been begun before, and nobody wrote how it ended
+
+
+class QueueDepth(msgspec.Struct, frozen=True, kw_only=True):
+    """How many unbound jobs a queue has, by state, and since when the first one is due."""
+
+    queue: str
+    blocked: int = 0
+    queued: int = 0
+    running: int = 0
+    waiting: int = 0
+    oldest_s: float = 0.0  # how long the oldest queued job has waited for a worker
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,10 +15,12 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
+from holdfast.store.events import EventFilter, EventPage, NewEvent, Order, Position
 from holdfast.store.model import (
     Claim,
     Fence,
     Job,
+    JobLimit,
     Json,
     Member,
     MemberSpec,
@@ -119,7 +121,12 @@ class JobStore(Protocol):
         ...
 
     async def acquire(
-        self, member: UUID, member_epoch: int, busy: Sequence[UUID], limit: int
+        self,
+        member: UUID,
+        member_epoch: int,
+        busy: Sequence[UUID],
+        limit: int,
+        limits: Sequence[JobLimit] = (),
     ) -> list[OwnedJob]:
         """Jobs in the member's shards that want running now, marked ``running``.
 
@@ -127,6 +134,10 @@ class JobStore(Protocol):
         and running under this one (an answer that was lost). Never one of ``busy``:
         those run here already. Oldest first. ``attempts`` counts the claims under
         which the job was run.
+
+        Jobs of the kinds in ``limits`` that were never started are started, in their
+        order, only while the member has fewer of them under way; the others are kept
+        back (``Job.kept_back``) until a later call. Name the same kinds each time.
         """
         ...
 
@@ -202,13 +213,37 @@ class ObjectStore(Protocol):
         ...
 
     async def owned_objects(
-        self, kind: str, member: UUID, member_epoch: int, fields: Sequence[str]
+        self,
+        kind: str,
+        member: UUID,
+        member_epoch: int,
+        fields: Sequence[str],
+        *,
+        only: Sequence[UUID] | None = None,
+        idle: bool = False,
     ) -> list[tuple[ObjectRef, Fence, dict[str, Json]]]:
-        """Every object in a living member's shards with the asked fields (level-triggered)."""
+        """The objects in a living member's shards with the asked fields (level-triggered).
+
+        ``only`` restricts it to these, ``idle`` to those without an active job.
+        """
         ...
 
     async def patch_object(self, fence: Fence, obj: ObjectRef, patch: Mapping[str, Json]) -> None:
         """Write an object's fields as its owner, outside a job."""
+        ...
+
+    async def patch_idle(
+        self,
+        fence: Fence,
+        obj: ObjectRef,
+        patch: Mapping[str, Json],
+        seen: Mapping[str, Json],
+    ) -> bool:
+        """As ``patch_object``, but only what was seen before is overwritten.
+
+        False, and nothing is written, if a field of ``seen`` has another value by
+        now, or the object has an active job.
+        """
         ...
 
     async def fence_for(self, obj: ObjectRef, member: UUID, member_epoch: int) -> Fence | None:
@@ -225,13 +260,45 @@ class ObjectStore(Protocol):
         ...
 
 
-class Store(MemberStore, ClaimStore, JobStore, ObjectStore, Protocol):
+class EventStore(Protocol):
+    """The event log (``store.events``): the methods above write it, this reads it."""
+
+    async def events(
+        self,
+        after: Position | None,
+        limit: int,
+        where: EventFilter | None = None,
+        *,
+        order: Order = "oldest",
+    ) -> EventPage:
+        """Events after a position, in the order in which they were committed.
+
+        ``after`` None: from the beginning. With ``order`` "newest" those *before*
+        the position, newest first; None: the newest of all. No page ever passes a
+        transaction that is still running, so a reader that goes on from
+        ``EventPage.position`` misses nothing and sees nothing twice.
+        """
+        ...
+
+    async def record(self, events: Sequence[NewEvent]) -> None:
+        """Write events that belong to no change, such as a login that failed."""
+        ...
+
+    async def purge_events(self, keep_s: float, limit: int) -> int:
+        """Delete events older than that, oldest first, at most ``limit``; returns how many."""
+        ...
+
+
+class Store(MemberStore, ClaimStore, JobStore, ObjectStore, EventStore, Protocol):
     """All of it: what the core runs on."""
 
 
 class Waker(Protocol):
     """Hints that something changed. Losing every hint delays work and loses none."""
 
-    async def wait(self, timeout_s: float) -> None:
-        """Return at a hint or after ``timeout_s``, whichever is first."""
+    async def wait(self, timeout_s: float) -> frozenset[str]:
+        """Return at a hint, or empty-handed after ``timeout_s``, whichever is first.
+
+        Says what the hints were about: "jobs", "members", "claims", "events".
+        """
         ...

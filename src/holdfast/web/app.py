@@ -13,15 +13,17 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 from prometheus_client import CollectorRegistry
 
+from holdfast.core.events import EventFeed, Patience
 from holdfast.errors import ConfigError
 from holdfast.identity import api as identity_api
 from holdfast.identity.catalog import Catalog, Service
 from holdfast.identity.policy import PolicyRegistry
 from holdfast.identity.service import Identity
-from holdfast.store.port import Store
+from holdfast.store.port import Store, Waker
 from holdfast.web import cluster, errors, probes
 from holdfast.web.apis import Api
 from holdfast.web.auth import Authentication, check_policies, provide_caller
+from holdfast.web.events import EventDesk
 from holdfast.web.front import Front
 from holdfast.web.metrics import RequestMetrics
 from holdfast.web.probes import Health
@@ -44,7 +46,8 @@ class AppParts:
 
     ``apis``: the products' (identity and cluster are added here). ``ports``: local TCP
     port -> name of the API at its root. ``registered``: whether this process is a member
-    whose lease can be trusted. ``find_node``: node name or UUID -> UUID.
+    whose lease can be trusted. ``find_node``: node name or UUID -> UUID. ``waker``: told
+    when the event log grows.
     """
 
     identity: Identity
@@ -55,6 +58,7 @@ class AppParts:
     ports: Mapping[int, str] = field(default_factory=dict[int, str])
     registered: Callable[[], bool] = _always
     find_node: cluster.FindNode = _no_node
+    waker: Waker = field(default_factory=Patience)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 
@@ -69,14 +73,14 @@ class Application:
 
 def create_app(parts: AppParts) -> Application:
     """Assemble. Raises ``ConfigError`` for a route without a policy or an impossible mount."""
-    apis = (_identity_api(parts), *parts.apis, cluster.api(parts.store, parts.find_node))
-    _check_mounts(apis, parts.ports)
-    policies = PolicyRegistry((probes.METRICS,), *(api.policies for api in apis))
     health = Health(
         parts.store,
         registered=parts.registered,
         ready_check_s=parts.settings.ready_check_s,
     )
+    apis = (_identity_api(parts), *parts.apis, _cluster_api(parts, health))
+    _check_mounts(apis, parts.ports)
+    policies = PolicyRegistry((probes.METRICS,), *(api.policies for api in apis))
     app = _litestar(parts, apis, policies, health)
     check_policies(app, policies)
     front = Front(
@@ -134,6 +138,18 @@ def _identity_api(parts: AppParts) -> Api:
         error_body=identity_api.error_body,
         service=IDENTITY,
     )
+
+
+def _cluster_api(parts: AppParts, health: Health) -> Api:
+    desk = EventDesk(
+        store=parts.store,
+        feed=EventFeed(parts.store, parts.waker),
+        identity=parts.identity,
+        find_node=parts.find_node,
+        draining=lambda: health.draining,
+        settings=parts.settings,
+    )
+    return cluster.api(parts.store, parts.find_node, desk)
 
 
 def _check_mounts(apis: tuple[Api, ...], ports: Mapping[int, str]) -> None:

@@ -19,7 +19,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from holdfast.errors import ConfigError, ForbiddenError, NotAuthenticatedError
 from holdfast.identity.policy import PUBLIC, Caller, PolicyRegistry
 from holdfast.identity.service import Identity
-from holdfast.web.context import api_of
+from holdfast.store.events import Actor, acting
+from holdfast.web.context import REQUEST_ID, api_of, state_of
 
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
@@ -43,12 +44,14 @@ class Authentication(ASGIMiddleware):
         policy = self._policies.get(scope["route_handler"].opt.get("policy"))
         if policy is None:  # check_policies leaves none such; if one appears it is not open
             raise ForbiddenError("this route has no policy and is closed: report it as a bug")
+        caller: Caller | None = None
         if not policy.public:
             caller = await self._caller(scope)
             policy.check(caller)
             scope["user"] = caller
         _check_media_type(scope)
-        await next_app(scope, receive, send)
+        with acting(_actor(scope, caller)):
+            await next_app(scope, receive, send)
 
     async def _caller(self, scope: Scope) -> Caller:
         for name, value in scope["headers"]:
@@ -57,6 +60,16 @@ class Authentication(ASGIMiddleware):
         raise NotAuthenticatedError(
             "The request you have made requires authentication: send a token in X-Auth-Token."
         )
+
+
+def _actor(scope: Scope, caller: Caller | None) -> Actor:
+    """On whose behalf the request changes what it changes, for the event log."""
+    request: str = state_of(scope)[REQUEST_ID]
+    if caller is None:
+        return Actor(request=request)
+    return Actor(
+        user_id=caller.user_id, label=caller.label(), project=caller.project_id, request=request
+    )
 
 
 def _check_media_type(scope: Scope) -> None:

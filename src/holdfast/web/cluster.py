@@ -1,7 +1,7 @@
 """Our own API, /cluster/v1: members, ring, claims and jobs, and the verbs on them.
 
-All of it is the operators': readers of the system (or of the admin project) see, its
-administrators act. The documents are those of ``core.status``.
+All of it but the events is the operators': readers of the system (or of the admin
+project) see, its administrators act. The documents are those of ``core.status``.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ from holdfast.errors import ConflictError, InvalidInputError, NotFoundError
 from holdfast.identity.policy import Policy, Role
 from holdfast.store.model import Claim, Job, Member, ObjectRef, StepRecord
 from holdfast.store.port import Store
+from holdfast.web import events
 from holdfast.web.apis import Api
+from holdfast.web.auth import provide_caller
+from holdfast.web.events import EventDesk
 
 POLICIES = (
     Policy("cluster:read", Role.READER, everywhere=True),
     Policy("cluster:drain", Role.ADMIN, everywhere=True),
     Policy("cluster:cancel", Role.ADMIN, everywhere=True),
+    events.READ,
 )
 FindNode = Callable[[str], Awaitable[UUID | None]]
 """A node's name or UUID -> its UUID, or None."""
@@ -48,7 +52,9 @@ _JOBS_MAX = 1_000
 @get("/v1", opt=_READ)
 async def index() -> Document:
     """What there is."""
-    return {"resources": ["status", "members", "ring", "claims", "jobs", "why/{node}"]}
+    return {
+        "resources": ["status", "members", "ring", "claims", "jobs", "why/{node}", "events"],
+    }
 
 
 @get("/v1/status", opt=_READ)
@@ -208,34 +214,38 @@ _ROUTES = [
     show_job,
     cancel_job,
     why,
+    *events.HANDLERS,
 ]
 
 
-def _router(path: str, store: Store, find_node: FindNode) -> Router:
+def _router(path: str, store: Store, find_node: FindNode, desk: EventDesk) -> Router:
     return Router(
         path=path,
         route_handlers=list(_ROUTES),
         dependencies={
             "store": Provide(lambda: store, sync_to_thread=False),
             "find_node": Provide(lambda: find_node, sync_to_thread=False),
+            "desk": Provide(lambda: desk, sync_to_thread=False),
         },
     )
 
 
-def api(store: Store, find_node: FindNode) -> Api:
+def api(store: Store, find_node: FindNode, desk: EventDesk) -> Api:
     """The cluster API over a store."""
 
     @functools.cache
     def described() -> Document:
         config = OpenAPIConfig(title="Holdfast cluster API", version="1", path="/unserved")
-        routes = _router("/cluster", store, find_node)
-        return Litestar([routes], openapi_config=config).openapi_schema.to_schema()
+        routes = _router("/cluster", store, find_node, desk)
+        caller = {"caller": Provide(provide_caller, sync_to_thread=False)}
+        app = Litestar([routes], openapi_config=config, dependencies=caller)
+        return app.openapi_schema.to_schema()
 
     @get("/schema", opt=_READ)
     async def schema() -> Document:
         """This API in OpenAPI 3.1; made at the first request."""
         return described()
 
-    router = _router("/", store, find_node)
+    router = _router("/", store, find_node, desk)
     router.register(schema)
     return Api(name="cluster", prefix="/cluster", router=router, policies=POLICIES)

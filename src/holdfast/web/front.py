@@ -28,6 +28,7 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 AsgiApp: TypeAlias = Callable[[Any, Receive, Send], Awaitable[None]]
 
 _LOG = structlog.get_logger("holdfast.access")
+_AGENT_MAX = 200
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 
 
@@ -115,6 +116,7 @@ class Front:
             status=exchange.status,
             ms=round(elapsed_s * 1000, 2),
             caller=caller.label() if caller is not None else None,
+            agent=_user_agent(scope),
         )
 
 
@@ -147,6 +149,14 @@ class _Exchange:
 
 def _method(scope: Scope) -> str:
     return scope.get("method") or ""
+
+
+def _user_agent(scope: Scope) -> str | None:
+    """What the client calls itself, as far as a log line has room for it."""
+    for name, value in scope["headers"]:
+        if name == b"user-agent":
+            return str(value[:_AGENT_MAX].decode("latin-1"))
+    return None
 
 
 def _first(path: str) -> str:

@@ -22,6 +22,10 @@ class WebSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How long a draining server still accepts, saying no on /readyz, before it stops."""
     finish_s: Seconds = 30.0
     """How long requests in hand may take to finish after that."""
+    streams_max: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+    """Clients one process streams events to; more are told to come back (503)."""
+    stream_beat_s: Seconds = 10.0
+    """How often an event stream shows that it lives, and its token is looked at again."""
     ready_check_s: Seconds = 2.0
     """How long /readyz waits for the database to answer."""
     metrics_public: bool = True

@@ -29,7 +29,7 @@ def main(cloud: str, told: dict[str, Any]) -> dict[str, Any]:
         node = baremetal.set_node_provision_state(node, verb, wait=True, timeout=WAIT_S)
         seen["states"].append(node.provision_state)
     if told["whole"]:
-        seen |= look_around(baremetal, node)
+        seen |= look_around(baremetal, node) | look_at_parts(baremetal, node)
     for verb in ("active", "deleted"):
         node = baremetal.set_node_provision_state(node, verb, wait=True, timeout=WAIT_S)
         seen["states"].append(node.provision_state)
@@ -65,6 +65,34 @@ def look_around(baremetal: Any, node: Any) -> dict[str, Any]:
         "drivers": [d.name for d in baremetal.drivers()],
         "driver": baremetal.get_driver("redfish").name,
         "conductors": [c.alive for c in baremetal.conductors()],
+    }
+
+
+def look_at_parts(baremetal: Any, node: Any) -> dict[str, Any]:
+    """Ports, traits, drivers and conductors, one by one; what the SDK lacks as plain requests."""
+    port = baremetal.create_port(node_id=node.id, address="52:54:02:00:00:01")
+    port = baremetal.update_port(port, is_pxe_enabled=False)
+    on_port = baremetal.get_port(port.id).is_pxe_enabled
+    baremetal.delete_port(port)
+    baremetal.set_node_traits(node, ["CUSTOM_A", "CUSTOM_B"])
+    baremetal.remove_node_trait(node, "CUSTOM_A")
+    left = baremetal.get_node(node.id).traits
+    conductor = next(iter(baremetal.conductors()))
+    paths = (
+        *(f"/nodes/{node.id}/{part}" for part in ("states", "traits", "children", "ports")),
+        f"/nodes/{node.id}/ports/detail",
+        f"/nodes/{node.id}/vendor_passthru/methods",
+        *("/nodes/detail", "/ports/detail", "/ports"),
+        *("/drivers/redfish/properties", "/drivers/redfish/vendor_passthru/methods"),
+    )
+    answers = {path: baremetal.get(path, microversion="1.95").status_code for path in paths}
+    traits = f"/nodes/{node.id}/traits"
+    return {
+        "pxe": on_port,
+        "traits_left": left,
+        "traits_removed": baremetal.delete(traits, microversion="1.95").status_code,
+        "conductor": baremetal.get_conductor(conductor.hostname).hostname == conductor.hostname,
+        "faults": {path: status for path, status in answers.items() if status != 200},
     }
 
 

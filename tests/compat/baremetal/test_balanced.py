@@ -16,25 +16,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from tests.compat.baremetal.test_openstack_cli import enrol, move
+from tests.compat.baremetal.lives import assert_active, enrol, move, sdk_life
 from tests.compat.clients import Client
-from tests.compat.machines import Fleet
+from tests.compat.machines import Fleet, Machine
 from tests.compat.programs import until
 from tests.compat.system import ApiProcess, Balancer
 
 pytestmark = pytest.mark.compat
-CLIENT = "both through HAProxy"
-
 HERE = Path(__file__).parent
-SLOW_BOOT = ("--boot", "2", "3")  # long enough for a kill to fall into it
+# Machines of their own, which boot slowly enough for a kill to fall into it.
+OPTIONS = ("--mac-prefix", "52:54:03", "--boot", "2", "3")
 
 
 @pytest.fixture
 def machines(folder: Path, balancer: Balancer) -> Generator[Fleet]:
     """A fleet whose agents, too, call through the balancer."""
-    fleet = Fleet(folder, balancer.baremetal_url, *SLOW_BOOT, count=2, name="balanced")
+    fleet = Fleet(folder, balancer.baremetal_url, *OPTIONS, count=2, name="balanced")
     yield fleet
     fleet.stop()
 
@@ -49,34 +47,33 @@ def lister(balancer: Balancer, folder: Path) -> Generator[Future[dict[str, Any]]
         over.touch()
 
 
-def cli_life(client: Client, fleet: Fleet) -> str:
-    name, machine = "balanced-cli", next(fleet.machines())
-    enrol(client, name, machine)
-    for verb in ("manage", "provide", "deploy"):
-        move(client, verb, name)
-    state = client.node(name)["provision_state"]
-    move(client, "undeploy", name)
+def cli_life(client: Client, name: str, machine: Machine) -> None:
+    """Without cleaning, and waiting where the kill is to fall."""
+    enrol(client, name, machine, "--no-automated-clean")
+    move(client, "manage", name)
+    client.done("baremetal", "node", "provide", name)
+    client.until_provision(name, "available")
+    move(client, "deploy", name)
+    assert_active(client, name)
+    client.done("baremetal", "node", "undeploy", name)
+    client.until_provision(name, "available")
     client.done("baremetal", "node", "delete", name)
-    return state
 
 
-def sdk_life(client: Client, fleet: Fleet) -> dict[str, Any]:
-    told = {"name": "balanced-sdk", "whole": False}
-    machine = list(fleet.machines())[1]
-    return client.script(HERE / "sdk_life.py", told | msgspec.structs.asdict(machine))
+def kill_in_deployment(
+    api: ApiProcess, fleet: Fleet, machine: int, *, boot: int, life: Future[Any]
+) -> None:
+    """Kill the process while the machine boots its ramdisk to be deployed.
 
-
-def kill_in_deployment(api: ApiProcess, fleet: Fleet, machine: int) -> None:
-    """Kill the process while the machine boots its ramdisk for the second time, to be deployed.
-
-    The first time it was cleaned; what the client asked has been answered long since.
+    What the client asked for has been answered by then, and it waits.
     """
 
     def deploying() -> bool:
         seen = fleet.control(f"machines/{machine}")
-        return seen["boots"] == 2 and seen["power"] == "On"
+        return (seen["boots"] == boot and seen["power"] == "On") or life.done()
 
     until(deploying, "the machine booted for its deployment", 120)
+    assert not life.done(), life.result()
     api.program.kill()
 
 
@@ -84,14 +81,16 @@ def test_no_command_fails_while_api_processes_are_killed(
     balancer: Balancer, machines: Fleet, lister: Future[dict[str, Any]], folder: Path
 ):
     client, (first, second) = Client(balancer.clouds), balancer.apis
+    one, other = machines.machines()
     with ThreadPoolExecutor() as pool:
-        cli = pool.submit(cli_life, client, machines)
-        kill_in_deployment(first, machines, 0)
-        assert cli.result() == "active"
+        cli = pool.submit(cli_life, client, "balanced-cli", one)
+        kill_in_deployment(first, machines, 0, boot=1, life=cli)
+        cli.result()
         first.program.start()
         first.wait_ready()
-        sdk = pool.submit(sdk_life, client, machines)
-        kill_in_deployment(second, machines, 1)
+        sdk = pool.submit(sdk_life, client, "balanced-sdk", other, whole=False)
+        # Its first boot is for cleaning.
+        kill_in_deployment(second, machines, 1, boot=2, life=sdk)
         assert sdk.result()["states"][-2:] == ["active", "available"]
     (folder / "over").touch()
     listed = lister.result()

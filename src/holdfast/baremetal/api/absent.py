@@ -49,10 +49,12 @@ _ANY = [
 _PATHS = [
     "/v1/{rest:path}",
     "/v1/drivers/{name:str}/{rest:path}",
+    "/v1/drivers/{name:str}/vendor_passthru",
     "/v1/drivers/{name:str}/vendor_passthru/{rest:path}",
     "/v1/nodes/{ident:str}/{rest:path}",
     "/v1/nodes/{ident:str}/management/{rest:path}",
     "/v1/nodes/{ident:str}/states/{rest:path}",
+    "/v1/nodes/{ident:str}/vendor_passthru",
     "/v1/nodes/{ident:str}/vendor_passthru/{rest:path}",
     "/v1/ports/{ident:str}/{rest:path}",
 ]

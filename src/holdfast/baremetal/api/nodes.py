@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from uuid import UUID
 
 from litestar import Response, delete, get, patch, post
 from litestar.response.base import ASGIResponse
 
 from holdfast.baremetal.api.call import SET_BY_ANSWER, Call, Query, Segment, TheCall
-from holdfast.baremetal.api.render import page, rendered
+from holdfast.baremetal.api.listing import (
+    DETAIL_SINCE,
+    answer_changed,
+    answer_created,
+    answer_one,
+    answer_page,
+    document,
+    names_of_page,
+    require_fields,
+)
 from holdfast.baremetal.api.versions import require
-from holdfast.baremetal.fields import NODE, NODE_BRIEF, NODE_STATES, shown
+from holdfast.baremetal.fields import NODE_STATES
+from holdfast.baremetal.resources import NODES
 from holdfast.baremetal.service.filters import NodeFilter
 from holdfast.baremetal.service.patch import fields_of, parse
 from holdfast.baremetal.states import ALL_STATES, Provision
@@ -22,40 +32,40 @@ CREATE = {"policy": "baremetal:node:create"}
 UPDATE = {"policy": "baremetal:node:update"}
 DELETE = {"policy": "baremetal:node:delete"}
 
+FAULTS = ("power failure", "clean failure", "rescue abort failure", "none")
 _ENROLL_SINCE = 11  # before it, new nodes were available at once
 
 
 @get("/v1/nodes", opt=GET)
 async def list_nodes(call: TheCall) -> Response[bytes]:
     """A page of nodes, brief unless ``detail`` or ``fields`` is given."""
-    asked = call.query.fields(NODE)
-    detail = call.query.flag("detail", 43)
-    if detail and asked is not None:
-        raise InvalidInputError("Can't fetch a subset of fields with 'detail' set")
-    brief = tuple(name for name in NODE_BRIEF if NODE[name].since <= call.minor)
-    names = shown("node", call.minor) if detail else asked or brief
-    return await _page(call, "nodes", names)
+    return await page_of_nodes(call, "nodes", names_of_page(call, NODES, DETAIL_SINCE))
 
 
 @get("/v1/nodes/detail", opt=GET)
 async def list_nodes_in_detail(call: TheCall) -> Response[bytes]:
     """A page of nodes with every field."""
-    return await _page(call, "nodes/detail", shown("node", call.minor))
+    return await page_of_nodes(call, "nodes/detail", NODES.shown(call.minor))
 
 
-async def _page(call: Call, path: str, names: tuple[str, ...]) -> Response[bytes]:
-    query = call.query.page(names)
-    asked = node_filter(call.query, call.minor)
-    call.query.finish()
-    documents = await call.baremetal.read.nodes(call.caller, asked, query)
-    return call.answer(page(call, call.baremetal.read, path, "nodes", query, documents))
+async def page_of_nodes(
+    call: Call, path: str, names: tuple[str, ...], chassis: UUID | None = None
+) -> Response[bytes]:
+    """A page of nodes by the filters in the query; ``chassis``: only of that one."""
+    asked = node_filter(call.query, call.minor, chassis)
+    return await answer_page(
+        call, NODES, path, names, lambda q: call.baremetal.read.nodes(call.caller, asked, q)
+    )
 
 
-def node_filter(query: Query, minor: int) -> NodeFilter:
+def node_filter(query: Query, minor: int, chassis: UUID | None = None) -> NodeFilter:
     """The filters of a list of nodes, each from the version that brought it."""
     state = query.text("provision_state", 9)
     if state is not None and state not in ALL_STATES:
         raise InvalidInputError(f'Provision state "{state}" is not valid')
+    fault = query.text("fault", 42)
+    if fault is not None and fault not in FAULTS:
+        raise InvalidInputError(f'Unrecognized fault "{fault}"; use one of: {", ".join(FAULTS)}')
     parent = query.uuid("parent_node", 83)
     children = query.flag("include_children", 83)
     return NodeFilter(
@@ -71,8 +81,8 @@ def node_filter(query: Query, minor: int) -> NodeFilter:
         lessee=query.text("lessee", 65),
         project=query.text("project", 65),
         instance_uuid=query.uuid("instance_uuid"),
-        chassis_uuid=query.uuid("chassis_uuid"),
-        fault=query.text("fault", 42),
+        chassis_uuid=chassis or query.uuid("chassis_uuid"),
+        fault=fault,
         description_contains=query.text("description_contains", 51),
         shard=query.names("shard", 82),
         sharded=query.flag("sharded", 82),
@@ -85,33 +95,18 @@ def node_filter(query: Query, minor: int) -> NodeFilter:
 @post("/v1/nodes", opt=CREATE)
 async def create_node(call: TheCall) -> Response[bytes]:
     """Enrol a node."""
-    document = await call.object()
-    _require_fields(call, list(document))
+    given = await call.object()
+    require_fields(call, NODES, given)
     call.query.finish()
     state = Provision.ENROLL if call.minor >= _ENROLL_SINCE else Provision.AVAILABLE
-    uuid = await call.baremetal.nodes.create(call.caller, document, state)
-    body = await node_document(call, str(uuid), shown("node", call.minor))
-    return call.answer(body, 201, {"Location": f"{call.url}/v1/nodes/{uuid}"})
-
-
-def _require_fields(call: Call, names: list[str]) -> None:
-    for name in names:
-        if name in NODE:
-            require(call.minor, NODE[name].since)
+    uuid = await call.baremetal.nodes.create(call.caller, given, state)
+    return await answer_created(call, NODES, uuid)
 
 
 @get("/v1/nodes/{ident:str}", opt=GET)
 async def show_node(call: TheCall, ident: Segment) -> Response[bytes]:
     """One node by UUID or name."""
-    names = call.query.fields(NODE) or shown("node", call.minor)
-    call.query.finish()
-    return call.answer(await node_document(call, ident, names))
-
-
-async def node_document(call: Call, ident: str, names: tuple[str, ...]) -> dict[str, Any]:
-    """One node as it goes out."""
-    document = await call.baremetal.read.node(call.caller, ident, names)
-    return rendered(call, "nodes", names, [document])[0]
+    return await answer_one(call, NODES, ident)
 
 
 @patch("/v1/nodes/{ident:str}", opt=UPDATE)
@@ -120,11 +115,11 @@ async def update_node(call: TheCall, ident: Segment) -> Response[bytes]:
     operations: Json = await call.json()
     reset = call.query.flag("reset_interfaces", 45)
     call.query.finish()
-    _require_fields(call, fields_of(parse(operations)))
+    require_fields(call, NODES, fields_of(parse(operations)))
     uuid = await call.baremetal.nodes.update(
         call.caller, ident, operations, reset_interfaces=bool(reset)
     )
-    return call.answer(await node_document(call, str(uuid), shown("node", call.minor)))
+    return await answer_changed(call, NODES, uuid)
 
 
 @delete("/v1/nodes/{ident:str}", opt=DELETE, status_code=SET_BY_ANSWER)
@@ -140,7 +135,7 @@ async def show_states(call: TheCall, ident: Segment) -> Response[bytes]:
     """The node's states and targets."""
     call.query.finish()
     names = tuple(name for name in NODE_STATES if NODE[name].since <= call.minor)
-    return call.answer(await node_document(call, ident, names))
+    return call.answer(await document(call, NODES, ident, names))
 
 
 @get("/v1/nodes/{ident:str}/children", opt=GET)

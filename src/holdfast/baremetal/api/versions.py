@@ -12,7 +12,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from holdfast.baremetal.errors import NotAcceptableError
+from holdfast.baremetal.errors import (
+    MethodNotThereError,
+    NoSuchResourceError,
+    NotAcceptableError,
+)
 
 MIN = 1
 MAX = 95
@@ -74,6 +78,18 @@ def require(minor: int, since: int) -> None:
         )
 
 
+def exists_since(minor: int, since: int, *, changes: bool = False) -> None:
+    """A resource that came later is not there at all in the request's version (404).
+
+    ``changes``: as the reference has it for some, whose methods that change are then
+    not there (405).
+    """
+    if minor >= since:
+        return
+    said = f"This came with version 1.{since} of the API, and 1.{minor} was asked for"
+    raise MethodNotThereError(said) if changes else NoSuchResourceError(said)
+
+
 def version_document(url: str) -> dict[str, Any]:
     """The one version there is. ``url``: the root of this API, no slash at its end."""
     return {
@@ -96,8 +112,19 @@ def root_document(url: str) -> dict[str, Any]:
     }
 
 
-_RESOURCES = {"nodes": MIN, "ports": MIN, "drivers": MIN, "lookup": 22, "heartbeat": 22} | {
-    "conductors": 49
+_RESOURCES = {
+    "nodes": MIN,
+    "ports": MIN,
+    "chassis": MIN,
+    "drivers": MIN,
+    "lookup": 22,
+    "heartbeat": 22,
+    "portgroups": 23,
+    "conductors": 49,
+    "allocations": 52,
+    "deploy_templates": 55,
+    "shards": 82,
+    "runbooks": 92,
 }
 
 

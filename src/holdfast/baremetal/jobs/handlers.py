@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from holdfast.baremetal.credentials import SecretBox
+from holdfast.baremetal.jobs.belongings import Belongings
+from holdfast.baremetal.jobs.inspection import addresses_of, boot_mode_of, properties_of
 from holdfast.baremetal.jobs.machine import (
     POWER_OFF,
     POWER_ON,
@@ -14,6 +16,7 @@ from holdfast.baremetal.jobs.machine import (
     Machine,
     MissingDriverInfoError,
     Sender,
+    machine_of,
 )
 from holdfast.baremetal.jobs.ramdisk import Ramdisk
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
@@ -26,23 +29,32 @@ STABLE: Patch = {"target_provision_state": None, "last_error": None}
 
 
 class NodeHandler(msgspec.Struct, frozen=True, kw_only=True):
-    """A ``core.jobs.Handler`` for nodes. ``failure`` is also the end of an abort."""
+    """A ``core.jobs.Handler`` for nodes. ``failure`` is also the end of an abort.
+
+    ``while_cleaning``: the failure once the node was being cleaned, where that is another.
+    """
 
     kind: str
     steps: tuple[Step, ...]
     cleanup: tuple[Step, ...] = ()
     success: Patch
     failure: Patch
+    while_cleaning: Patch = {}
     provisions: bool = True  # moves provision_state (as opposed to power)
 
     def ended(
         self, obj: Mapping[str, Json], job: Job, state: JobState, error: JobError | None
     ) -> Patch:
-        patch = dict(self.success if state is JobState.SUCCEEDED else self.failure)
-        if state is not JobState.SUCCEEDED and error is not None:
-            patch["last_error"] = f"{job.kind.removeprefix('node.')} failed: {error.message}"
+        if state is JobState.SUCCEEDED:
+            patch = dict(self.success)
+            if obj.get("retired") and patch.get("provision_state") == "available":
+                patch["provision_state"] = "manageable"
+        else:
+            patch = dict(self.failure)
             if obj.get("provision_state") in ("cleaning", "clean wait"):
-                patch |= {"provision_state": "clean failed", "target_provision_state": "available"}
+                patch |= self.while_cleaning
+            if error is not None:
+                patch["last_error"] = f"{job.kind.removeprefix('node.')} failed: {error.message}"
         if self.provisions:
             patch |= {"deploy_step": {}, "clean_step": {}}
         return patch
@@ -52,19 +64,29 @@ class NodeHandler(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Workshop:
-    """Makes the handlers around one sender, secret box and settings."""
+    """Makes the handlers around one sender, secret box, settings, and the tables beside."""
 
-    def __init__(self, sender: Sender, box: SecretBox, settings: ProvisioningSettings) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        box: SecretBox,
+        settings: ProvisioningSettings,
+        belongings: Belongings,
+    ) -> None:
         self._sender = sender
         self._box = box
         self._settings = settings
+        self._belongings = belongings
 
     def machine(self, ctx: StepContext) -> Machine:
-        return Machine(ctx, self._sender, self._box, self._settings)
+        return machine_of(ctx, self._sender, self._box, self._settings)
 
     def all(self) -> dict[str, Handler]:
         made: tuple[Handler, ...] = (
             self.verify(),
+            self.inspect(),
+            self.clean(),
+            self.adopt(),
             self.provide(),
             self.deploy(),
             self.undeploy(),
@@ -80,6 +102,34 @@ class Workshop:
             steps=(Step(name="verify", run=self._verify, retry_s=self._settings.verify_retry_s),),
             success={"provision_state": "manageable", **STABLE},
             failure={"provision_state": "enroll", "target_provision_state": None},
+        )
+
+    def inspect(self) -> Handler:
+        """Manageable -> inspecting -> manageable, with an inventory, properties and ports."""
+        return NodeHandler(
+            kind="node.inspect",
+            steps=(self._step("inspect", self._inspect),),
+            success={"provision_state": "manageable", **STABLE},
+            failure={"provision_state": "inspect failed", "target_provision_state": "manageable"},
+        )
+
+    def clean(self) -> Handler:
+        """Manageable -> cleaning -> manageable: the steps that were asked for, no others."""
+        return NodeHandler(
+            kind="node.clean",
+            steps=self._cleaning(),
+            cleanup=self._safe_end(),
+            success={"provision_state": "manageable", **STABLE},
+            failure={"provision_state": "clean failed", "target_provision_state": "manageable"},
+        )
+
+    def adopt(self) -> Handler:
+        """Manageable -> adopting -> active: the machine runs already, and is only looked at."""
+        return NodeHandler(
+            kind="node.adopt",
+            steps=(self._step("adopt", self._verify, self._settings.verify_retry_s),),
+            success={"provision_state": "active", **STABLE},
+            failure={"provision_state": "adopt failed", "target_provision_state": "active"},
         )
 
     def provide(self) -> Handler:
@@ -100,6 +150,7 @@ class Workshop:
             task="deploy",
             busy_state="deploying",
             wait_state="wait call-back",
+            after="boot_instance_device",
         )
         return NodeHandler(
             kind="node.deploy",
@@ -119,12 +170,14 @@ class Workshop:
             kind="node.undeploy",
             steps=(
                 self._step("tear_down", self._tear_down),
+                self._step("release_allocation", self._release),
                 self._step("decide_cleaning", self._decide_cleaning),
                 *self._cleaning(),
             ),
             cleanup=self._safe_end(),
             success={"provision_state": "available", **STABLE},
             failure={"provision_state": "error", "target_provision_state": "available"},
+            while_cleaning={"provision_state": "clean failed"},
         )
 
     def power(self) -> Handler:
@@ -165,6 +218,7 @@ class Workshop:
             task="clean",
             busy_state="cleaning",
             wait_state="clean wait",
+            after="cleaned",
         )
         return (*ramdisk.steps(), self._step("cleaned", self._cleaned))
 
@@ -180,6 +234,23 @@ class Workshop:
             return Fail(code="missing_driver_info", message=str(fault))
         state, _ = await machine.power()
         return Done(output=found, patch={"power_state": state})
+
+    async def _inspect(self, ctx: StepContext) -> Outcome:
+        node = ctx.object
+        found = await self.machine(ctx).send("inspect")
+        patch: Patch = {"inspection_finished_at": ctx.now}
+        if not found:  # hardware that has nothing to tell
+            return Done(patch=patch)
+        addresses = addresses_of(found)
+        made = await self._belongings.keep_inventory(ctx.fence, node["uuid"], found, addresses)
+        patch["properties"] = properties_of(found, node.get("properties") or {})
+        if (mode := boot_mode_of(found)) is not None:
+            patch["boot_mode"] = mode
+        return Done(output={"ports": made}, patch=patch)
+
+    async def _release(self, ctx: StepContext) -> Outcome:
+        await self._belongings.release_allocation(ctx.fence, ctx.object["uuid"])
+        return Done()
 
     async def _decide_cleaning(self, ctx: StepContext) -> Outcome:
         wanted = ctx.object.get("automated_clean")
@@ -246,6 +317,8 @@ def _boot_device_known(ctx: StepContext, chosen: dict[str, Json]) -> Patch:
     return {"driver_internal_info": {**known, "boot_device": chosen}}
 
 
-def handlers(sender: Sender, box: SecretBox, settings: ProvisioningSettings) -> dict[str, Handler]:
+def handlers(
+    sender: Sender, box: SecretBox, settings: ProvisioningSettings, belongings: Belongings
+) -> dict[str, Handler]:
     """All bare-metal handlers by kind."""
-    return Workshop(sender, box, settings).all()
+    return Workshop(sender, box, settings, belongings).all()

@@ -11,8 +11,10 @@ from holdfast.baremetal.credentials import (
     decrypt_agent_token,
     decrypt_driver_secrets,
 )
+from holdfast.baremetal.drivers import FAKE, FAKE_POWER_DELAY
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
 from holdfast.bmc.commands import Origin, Target
+from holdfast.bmc.errors import PacedError
 from holdfast.core.jobs import Done, Fail, Outcome, Sleep, StepContext
 from holdfast.store.model import Json, ObjectRef
 
@@ -125,15 +127,23 @@ class Machine:
         since = float(ctx.memo.get("power_since", ctx.now))
         sent_at = ctx.memo.get("power_sent_at")
         due = sent_at is None or (ctx.now - sent_at > settings.power_reissue_s and not powering)
+        rest = {k: v for k, v in ctx.memo.items() if not k.startswith("power_")}
         if (seen != state or powering) and due:
-            await self.send("set_power", {"state": command or state})
+            try:
+                await self.send("set_power", {"state": command or state})
+            except PacedError as paced:
+                # Its turn is still to come: neither trouble, nor time that was used up.
+                return Sleep(
+                    seconds=paced.retry_after_s,
+                    memo=rest,
+                    progress="waits for its turn to be switched on",
+                )
             sent_at = ctx.now
             for pause_s in QUICK_LOOKS_S:
                 await asyncio.sleep(pause_s)
                 seen, powering = await self.power()
                 if seen == state and not powering:
                     break
-        rest = {k: v for k, v in ctx.memo.items() if not k.startswith("power_")}
         if seen == state and not powering:
             return Done(patch={"power_state": state}, memo=rest)
         limit_s = timeout_s or settings.power_timeout_s
@@ -167,3 +177,36 @@ class Machine:
     @property
     def agent_url(self) -> str:
         return str(self._ctx.object["agent_url"])
+
+
+class FakeMachine(Machine):
+    """A node of ``fake-hardware``: the node's own fields are all there is of it."""
+
+    async def send(self, action: str, params: dict[str, Json] | None = None) -> dict[str, Json]:
+        """Answer as a machine would that is as the node says; nothing is sent anywhere."""
+        self._ctx.guard()
+        if action == "observe":
+            return {"power_state": self._ctx.object.get("power_state") or POWER_OFF}
+        return {}
+
+    async def converge_power(
+        self, state: str, *, command: str | None = None, timeout_s: float | None = None
+    ) -> Outcome:
+        """The power is as asked, after the delay that the node asks for."""
+        ctx = self._ctx
+        ctx.guard()
+        delay_s = float(ctx.object["driver_info"].get(FAKE_POWER_DELAY) or 0)
+        since = float(ctx.memo.get("power_since", ctx.now))
+        left_s = 0.0 if ctx.object.get("power_state") == state else since + delay_s - ctx.now
+        rest = {k: v for k, v in ctx.memo.items() if not k.startswith("power_")}
+        if left_s > 0:
+            return Sleep(seconds=left_s, memo={**rest, "power_since": since})
+        return Done(patch={"power_state": state}, memo=rest)
+
+
+def machine_of(
+    ctx: StepContext, sender: Sender, box: SecretBox, settings: ProvisioningSettings
+) -> Machine:
+    """The machine of the step's node, by its driver."""
+    kind = FakeMachine if ctx.object.get("driver") == FAKE.name else Machine
+    return kind(ctx, sender, box, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import UUID, uuid5
 
+from holdfast.baremetal.jobs import agent_steps
 from holdfast.baremetal.jobs.machine import POWER_OFF, POWER_ON, Machine
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
 from holdfast.core.jobs import Done, Fail, Outcome, Sleep, Step, StepContext
@@ -22,8 +23,18 @@ def deploy_iso(node: dict[str, Json]) -> str | None:
     return str(iso) if iso and chosen in (None, "redfish-virtual-media") else None
 
 
+def boots_no_ramdisk(node: dict[str, Json]) -> bool:
+    """Whether the node's deploy interface does without one (that of ``fake-hardware``)."""
+    interfaces: dict[str, Json] = node.get("interfaces") or {}
+    return interfaces.get("deploy_interface") == "fake"
+
+
 class Ramdisk:
-    """The ramdisk half of a job. ``task``: "deploy" or "clean", the agent's extension."""
+    """The ramdisk half of a job. ``task``: "deploy" or "clean", the agent's extension.
+
+    ``after``: the step that follows in the job. The job's arguments may name the
+    agent's steps: ``clean_steps`` are all that is run, ``deploy_steps`` come on top.
+    """
 
     def __init__(
         self,
@@ -33,12 +44,14 @@ class Ramdisk:
         task: str,
         busy_state: str,
         wait_state: str,
+        after: str,
     ) -> None:
         self._machine = machine
         self._settings = settings
         self._task = task
         self._busy = busy_state
         self._wait = wait_state
+        self._after = after
 
     def steps(self) -> tuple[Step, ...]:
         """In order; the machine ends powered off, its agent's work done."""
@@ -58,12 +71,20 @@ class Ramdisk:
         return tuple(Step(name=n, run=run, retry_s=retry_s) for n, run in named.items())
 
     async def _prepare(self, ctx: StepContext) -> Outcome:
+        if boots_no_ramdisk(ctx.object):
+            return self._skip(ctx)
         # One boot per job: beginning this step twice names the same boot.
         boot: UUID = uuid5(ctx.job.id, self._task)
         patch: dict[str, Json] = {"provision_state": self._busy, "last_error": None}
         if ctx.object.get("agent_boot") != boot:
             patch |= {"agent_boot": boot, "agent_secret": None, "agent_url": None}
         return Done(patch=patch, memo={})
+
+    def _skip(self, ctx: StepContext) -> Outcome:
+        if ctx.args.get("clean_steps") or ctx.args.get("deploy_steps"):
+            return Fail(code="no_steps", message="the deploy interface 'fake' has no steps to run")
+        patch: dict[str, Json] = {"provision_state": self._busy, "last_error": None}
+        return Done(output={"ramdisk": "none"}, patch=patch, goto=self._after)
 
     async def _power_off(self, ctx: StepContext) -> Outcome:
         return await self._machine(ctx).converge_power(POWER_OFF)
@@ -118,11 +139,12 @@ class Ramdisk:
         if answer.get("command_status") not in (None, "SUCCEEDED"):
             return Fail(code="agent_failed", message=_complaint("listing its steps", answer))
         result: dict[str, Json] = answer.get("command_result") or {}
-        offered: dict[str, list[dict[str, Json]]] = result.get(f"{self._task}_steps") or {}
-        steps = [
-            step for of_one in offered.values() for step in of_one if step.get("priority", 0) > 0
-        ]
-        steps.sort(key=lambda s: (-int(s["priority"]), str(s.get("step"))))
+        there = agent_steps.offered(result, self._task)
+        exactly: list[dict[str, Json]] | None = ctx.args.get("clean_steps")
+        if exactly is None:
+            steps = agent_steps.planned(there, ctx.args.get("deploy_steps") or [])
+        else:
+            steps = agent_steps.manual(there, exactly)
         version: dict[str, Json] = result.get("hardware_manager_version") or {}
         return Done(
             output={"steps": [s.get("step") for s in steps]},

@@ -28,5 +28,10 @@ class ProvisioningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     """How long one step of the ramdisk agent may run."""
     retry_s: Seconds = 300.0
     """How long a step tries again while a BMC or agent cannot be reached."""
+    concurrent_deploys_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 250
+    """Deployments one conductor has under way; more wait in order (Ironic's
+    ``max_concurrent_deploy`` refuses them). 0: no limit."""
+    concurrent_cleans_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 50
+    """The same for cleaning, and what ends in it (Ironic: ``max_concurrent_clean``)."""
     verify_retry_s: Seconds = 60.0
     """The same for ``manage``, where somebody waits for the answer."""

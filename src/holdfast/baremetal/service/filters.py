@@ -7,7 +7,8 @@ from uuid import UUID
 
 import msgspec
 
-from holdfast.baremetal.fields import CONDUCTOR, NODE, PORT, Field
+from holdfast.baremetal.fields import CONDUCTOR
+from holdfast.baremetal.resources import Resource
 from holdfast.errors import InvalidInputError
 
 
@@ -52,6 +53,22 @@ class PortFilter(msgspec.Struct, frozen=True, kw_only=True):
     node: str | None = None
     portgroup: UUID | None = None
     shard: tuple[str, ...] | None = None
+
+
+class PortgroupFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which port groups. ``node``: a node's UUID or name."""
+
+    address: str | None = None
+    node: str | None = None
+
+
+class AllocationFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which allocations. ``node``: a node's UUID or name."""
+
+    state: str | None = None
+    resource_class: str | None = None
+    owner: str | None = None
+    node: str | None = None
 
 
 class Where:
@@ -150,20 +167,19 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         where.add(f"({after})", value, value, marker)
 
 
-def order_of(resource: Literal["node", "port"], query: PageQuery) -> Order:
+def order_of(resource: Resource, query: PageQuery) -> Order:
     """The order a query asks for; by default that of creation."""
-    table, alias = (NODE, "n") if resource == "node" else (PORT, "p")
-    key = f"{alias}.created_at"
+    key = f"{resource.alias}.created_at"
     if query.sort_key not in (None, "id"):
-        key = _sort_expression(table, alias, str(query.sort_key))
-    return Order(key=key, uuid=f"{alias}.uuid", descending=query.sort_dir == "desc")
+        key = _sort_expression(resource, str(query.sort_key))
+    return Order(key=key, uuid=f"{resource.alias}.uuid", descending=query.sort_dir == "desc")
 
 
-def _sort_expression(table: dict[str, Field], alias: str, name: str) -> str:
-    field = table.get(name)
+def _sort_expression(resource: Resource, name: str) -> str:
+    field = resource.fields.get(name)
     if field is None or not field.sortable:
-        valid = ", ".join(name for name, field in table.items() if field.sortable)
+        valid = ", ".join(name for name, field in resource.fields.items() if field.sortable)
         raise InvalidInputError(
             f"The sort_key value '{name}' is an invalid field for sorting; use one of: {valid}"
         )
-    return f"{alias}.{field.stored_in}"
+    return f"{resource.alias}.{field.stored_in}"

@@ -8,31 +8,36 @@ columns pass through as text, undecoded. What a row costs is what is asked of it
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from holdfast.baremetal.fields import NODE, PORT
+from holdfast.baremetal.resources import (
+    ALLOCATIONS,
+    NODES,
+    PORTGROUPS,
+    PORTS,
+    Resource,
+)
 from holdfast.baremetal.service.filters import (
+    AllocationFilter,
     NodeFilter,
     Order,
     PageQuery,
     PortFilter,
+    PortgroupFilter,
     Where,
     add_node_filter,
     add_port_filter,
     order_of,
 )
-from holdfast.baremetal.service.rows import as_uuid, find_node, ident_condition, visible
+from holdfast.baremetal.service.rows import find_node, ident_condition, visible
 from holdfast.errors import InvalidInputError, NotFoundError
 from holdfast.identity.policy import Caller
 from holdfast.store.pg.database import Database
 
 Document = dict[str, Any]
-Resource = Literal["node", "port"]
-
-_FROM = {"node": "node n", "port": "port p join node n on n.uuid = p.node_uuid"}
 _JOINS = {
     "owner": (
         "left join shard_claim c on c.grp = n.grp and c.shard = n.shard "
@@ -52,11 +57,10 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 @lru_cache(maxsize=1024)
 def selection(resource: Resource, names: tuple[str, ...], joins: tuple[str, ...] = ()) -> Selection:
     """Compile a list of fields. The UUID always comes along, as ``_uuid``."""
-    table, alias = (NODE, "n") if resource == "node" else (PORT, "p")
-    fields = [table[name] for name in names if table[name].kind != "links"]
+    fields = [resource.fields[name] for name in names if resource.fields[name].kind != "links"]
     wanted = {join for field in fields for join in field.joins} | set(joins)
-    columns = [f"{alias}.uuid::text as _uuid", *(f"{f.sql} as {f.name}" for f in fields)]
-    sources = [_FROM[resource], *(sql for name, sql in _JOINS.items() if name in wanted)]
+    columns = [f"{resource.alias}.uuid::text as _uuid", *(f"{f.sql} as {f.name}" for f in fields)]
+    sources = [resource.source, *(sql for name, sql in _JOINS.items() if name in wanted)]
     return Selection(
         sql=f"select {', '.join(columns)} from {' '.join(sources)}",
         json=tuple(field.name for field in fields if field.kind == "json"),
@@ -91,26 +95,54 @@ class Reader:
     async def nodes(self, caller: Caller, asked: NodeFilter, query: PageQuery) -> list[Document]:
         """A page of nodes."""
         where = Where()
-        if not caller.everywhere:
-            where.add(visible(caller, "{}"), caller.project_id)
         add_node_filter(where, asked)
         joins = ("owner",) if asked.conductor is not None else ()
-        return await self._page("node", query, where, joins)
+        return await self.page(NODES, caller, query, where, joins)
 
     async def ports(self, caller: Caller, asked: PortFilter, query: PageQuery) -> list[Document]:
         """A page of ports. Raises ``NotFoundError`` if the node it names is not there."""
         where = Where()
-        if not caller.everywhere:
-            where.add(visible(caller, "{}"), caller.project_id)
-        node: UUID | None = None
-        if asked.node is not None:
-            node = (await find_node(self._db, caller, asked.node)).uuid
-        add_port_filter(where, asked, node)
-        return await self._page("port", query, where, ())
+        add_port_filter(where, asked, await self._node_asked(caller, asked.node))
+        return await self.page(PORTS, caller, query, where)
 
-    async def _page(
-        self, resource: Resource, query: PageQuery, where: Where, joins: tuple[str, ...]
+    async def portgroups(
+        self, caller: Caller, asked: PortgroupFilter, query: PageQuery
     ) -> list[Document]:
+        """A page of port groups. Raises ``NotFoundError`` if the node it names is not there."""
+        where = Where()
+        if asked.address is not None:
+            where.add("g.address = {}", asked.address.lower())
+        if (node := await self._node_asked(caller, asked.node)) is not None:
+            where.add("g.node_uuid = {}", node)
+        return await self.page(PORTGROUPS, caller, query, where)
+
+    async def allocations(
+        self, caller: Caller, asked: AllocationFilter, query: PageQuery
+    ) -> list[Document]:
+        """A page of allocations. Raises ``NotFoundError`` if the node it names is not there."""
+        where = Where()
+        for name in ("state", "resource_class", "owner"):
+            if (value := getattr(asked, name)) is not None:
+                where.add(f"a.{name} = {{}}", value)
+        if (node := await self._node_asked(caller, asked.node)) is not None:
+            where.add("a.node_uuid = {}", node)
+        return await self.page(ALLOCATIONS, caller, query, where)
+
+    async def _node_asked(self, caller: Caller, ident: str | None) -> UUID | None:
+        return None if ident is None else (await find_node(self._db, caller, ident)).uuid
+
+    async def page(
+        self,
+        resource: Resource,
+        caller: Caller,
+        query: PageQuery,
+        where: Where | None = None,
+        joins: tuple[str, ...] = (),
+    ) -> list[Document]:
+        """A page of anything, of what the caller may know of."""
+        where = where or Where()
+        if not caller.everywhere:
+            where.add(resource.visible_to(caller, "{}"), caller.project_id)
         order = order_of(resource, query)
         if query.marker is not None:
             value = await self._marker_value(resource, order, query.marker)
@@ -124,7 +156,7 @@ class Reader:
 
     async def _marker_value(self, resource: Resource, order: Order, marker: UUID) -> Any:
         record = await self._db.fetchrow(
-            f"select {order.key} from {_FROM[resource]} where {order.uuid} = $1", marker
+            f"select {order.key} from {resource.source} where {order.uuid} = $1", marker
         )
         if record is None:
             raise NotFoundError(f"The marker {marker} could not be found.")
@@ -132,24 +164,21 @@ class Reader:
 
     async def node(self, caller: Caller, ident: str, fields: tuple[str, ...]) -> Document:
         """One node by UUID or name."""
-        return await self._one("node", caller, ident, fields)
+        return await self.one(NODES, caller, ident, fields)
 
-    async def port(self, caller: Caller, ident: str, fields: tuple[str, ...]) -> Document:
-        """One port by UUID, or by name."""
-        return await self._one("port", caller, ident, fields)
-
-    async def _one(
+    async def one(
         self, resource: Resource, caller: Caller, ident: str, fields: tuple[str, ...]
     ) -> Document:
-        condition, value = ident_condition(ident, "n" if resource == "node" else "p")
+        """One thing by its UUID, or by its name if it can have one."""
+        condition, value = ident_condition(ident, resource.alias, named=resource.named)
         chosen = selection(resource, fields)
         record = await self._db.fetchrow(
-            f"{chosen.sql} where {condition} and {visible(caller, '$2')}",
+            f"{chosen.sql} where {condition} and {resource.visible_to(caller, '$2')}",
             value,
             caller.project_id,
         )
         if record is None:
-            raise NotFoundError(f"{resource.capitalize()} {ident} could not be found.")
+            raise NotFoundError(f"{resource.name} {ident} could not be found.")
         return documents([record], chosen.json)[0]
 
     async def children(self, caller: Caller, ident: str) -> list[str]:
@@ -166,12 +195,3 @@ class Reader:
     async def traits(self, caller: Caller, ident: str) -> list[str]:
         """A node's traits."""
         return (await self.node(caller, ident, ("traits",)))["traits"]
-
-
-def marker_uuid(marker: str | None) -> UUID | None:
-    """The marker of a page: a UUID. Raises ``InvalidInputError`` for anything else."""
-    if marker is None:
-        return None
-    if (uuid := as_uuid(marker)) is None:
-        raise InvalidInputError(f"Expected a UUID as marker but received {marker}.")
-    return uuid

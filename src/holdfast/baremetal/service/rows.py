@@ -11,7 +11,7 @@ import msgspec
 
 from holdfast.baremetal.errors import NodeLockedError
 from holdfast.baremetal.fields import CONDUCTOR, QUEUED
-from holdfast.errors import ForbiddenError, NotFoundError
+from holdfast.errors import ForbiddenError, InvalidInputError, NotFoundError
 from holdfast.identity.policy import Caller
 from holdfast.store.model import Json
 from holdfast.store.pg.database import Connection, Database
@@ -82,15 +82,30 @@ select coalesce({CONDUCTOR}, '{QUEUED}') from job j
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
+_NAME = re.compile(r"[A-Za-z0-9._~-]{1,255}")
+
+
+def is_name(ident: str) -> bool:
+    """Whether something can have this name: it can stand in a path where a UUID could."""
+    return _NAME.fullmatch(ident) is not None
+
+
 def as_uuid(ident: str) -> UUID | None:
     """The UUID that a path segment spells, or None: then it is a name."""
     return UUID(ident) if _UUID.fullmatch(ident) else None
 
 
-def ident_condition(ident: str, table: str = "n") -> tuple[str, Any]:
-    """The SQL condition (on ``$1``) and its value that find an object by UUID or name."""
-    uuid = as_uuid(ident)
-    return (f"{table}.uuid = $1", uuid) if uuid else (f"{table}.name = $1", ident)
+def ident_condition(ident: str, table: str = "n", *, named: bool = True) -> tuple[str, Any]:
+    """The SQL condition (on ``$1``) and its value that find an object by UUID or name.
+
+    Raises ``InvalidInputError`` for what can be neither.
+    """
+    if (uuid := as_uuid(ident)) is not None:
+        return f"{table}.uuid = $1", uuid
+    if named and is_name(ident):
+        return f"{table}.name = $1", ident
+    what = "a logical name or UUID" if named else "a UUID"
+    raise InvalidInputError(f"Expected {what} but received {ident}.")
 
 
 def visible(caller: Caller, placeholder: str, table: str = "n") -> str:

@@ -7,13 +7,12 @@ from uuid import UUID
 
 from holdfast.baremetal.drivers import INTERFACES, Driver, driver_named
 from holdfast.baremetal.fields import Field, Object
-from holdfast.baremetal.service.rows import NodeRow, as_uuid
+from holdfast.baremetal.service.rows import NodeRow, as_uuid, is_name
 from holdfast.baremetal.states import RECONFIGURABLE
 from holdfast.errors import ConflictError, ForbiddenError, InvalidInputError
 from holdfast.identity.policy import Caller
 from holdfast.store.model import Json
 
-_NAME = re.compile(r"[A-Za-z0-9._~-]{1,255}")
 _TRAIT = re.compile(r"(?:CUSTOM|COMPUTE|HW|MISC|OWNER|STORAGE)_[A-Z0-9_]{1,240}")
 _RESERVED = frozenset(
     {
@@ -33,7 +32,7 @@ def check_name(name: str | None) -> None:
     """Raise ``InvalidInputError`` for what cannot stand in a path instead of a UUID."""
     if name is None:
         return
-    if not _NAME.fullmatch(name) or name in _RESERVED or as_uuid(name):
+    if not is_name(name) or name in _RESERVED or as_uuid(name):
         raise InvalidInputError(
             f"Cannot use the invalid name '{name}': a name has letters, digits and . _ ~ - only, "
             "at most 255 of them, and is neither a UUID nor a word of the API's paths"

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
 from holdfast.baremetal.service import Baremetal
 from holdfast.core.members import Membership
+from holdfast.errors import StoreUnavailableError
 from holdfast.identity.service import Identity
 from holdfast.ops import metrics
+from holdfast.ops.keys import token_key
 from holdfast.ops.roles.process import RoleProcess
 from holdfast.ops.sockets import listening, own_ports, passed, url_of
+from holdfast.store.pg.notify import CLAIMS, EVENTS, JOBS, MEMBERS, PgWaker
 from holdfast.store.pg.store import PgStore
+from holdfast.store.port import Waker
 from holdfast.web.app import Application, AppParts, create_app
 from holdfast.web.products import baremetal_api
 from holdfast.web.server import ApiServer
+
+_DATABASE_AGAIN_S: Final = 0.5
 
 
 class Standing:
@@ -57,16 +64,26 @@ async def run(process: RoleProcess) -> int:
     """Serve until drained."""
     settings = process.settings
     sockets = passed(process.environ) or listening(settings.api)
-    async with process.store() as (_, store):
+    async with (
+        process.store() as (_, store),
+        PgWaker(process.database_url, (JOBS, MEMBERS, CLAIMS, EVENTS)) as waker,
+    ):
         standing = Standing(process, store, url_of(sockets[0]))
         registry = metrics.registry(process.role)
-        application = _assemble(process, store, sockets, standing, registry)
-        server = ApiServer(application, sockets, settings.web)
+        assembled: list[Application] = []
 
         async def waiting() -> list[str]:
-            return await application.health.faults()
+            if not assembled:
+                return ["the database to answer"]
+            return await assembled[0].health.faults()
 
         async with process.face(waiting, registry):
+            key = await _token_key(process, store)
+            if key is None:
+                return process.DRAINED
+            application = _assemble(process, store, sockets, standing, registry, key, waker)
+            assembled.append(application)
+            server = ApiServer(application, sockets, settings.web)
             serving = asyncio.create_task(server.run())
             keeping = asyncio.create_task(standing.keep())
             draining = asyncio.create_task(_drain(process, standing, server))
@@ -86,11 +103,13 @@ def _assemble(
     sockets: list[socket.socket],
     standing: Standing,
     registry: CollectorRegistry,
+    token_key: bytes,
+    waker: Waker,
 ) -> Application:
     settings = process.settings
     product = Baremetal(store, process.vault(), settings.baremetal, shards=settings.core.shards)
     parts = AppParts(
-        identity=Identity(store.db, process.master_key(), settings.identity),
+        identity=Identity(store.db, token_key, settings.identity),
         store=store,
         apis=(baremetal_api(product),),
         settings=settings.web,
@@ -101,9 +120,20 @@ def _assemble(
         },
         registered=standing.registered,
         find_node=product.find,
+        waker=waker,
         registry=registry,
     )
     return create_app(parts)
+
+
+async def _token_key(process: RoleProcess, store: PgStore) -> bytes | None:
+    """The key of all token hashes, once the database answers; None if told to leave before."""
+    while not process.draining.is_set():
+        try:
+            return await token_key(store.db, process.vault())
+        except StoreUnavailableError:
+            await asyncio.sleep(_DATABASE_AGAIN_S)
+    return None
 
 
 async def _drain(process: RoleProcess, standing: Standing, server: ApiServer) -> None:

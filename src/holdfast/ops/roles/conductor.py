@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from holdfast.baremetal import jobs
+from holdfast.baremetal.belongings import PgBelongings
 from holdfast.bmc.client import GatewayClient
 from holdfast.bmc.dispatch import Dispatcher
 from holdfast.core.worker import Worker
@@ -22,13 +23,14 @@ async def run(process: RoleProcess) -> int:
     )
     vault = process.vault()
     try:
-        async with process.store() as (_, store), PgWaker(process.database_url) as waker:
+        async with process.store() as (db, store), PgWaker(process.database_url) as waker:
             membership = process.membership(store, group=settings.conductor.group)
             dispatcher = Dispatcher(store, gateway)
+            belongings = PgBelongings(db)
             worker = Worker(
                 store,
                 membership,
-                lambda: jobs.handlers(dispatcher, vault, settings.provisioning),
+                lambda: jobs.handlers(dispatcher, vault, settings.provisioning, belongings),
                 settings.core,
                 process.clock,
                 waker,

@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from holdfast import __version__
-from holdfast.baremetal.models import KIND, NODE
+from holdfast.baremetal.models import KINDS
 from holdfast.core.clock import SystemClock
 from holdfast.core.lease_thread import ThreadedKeeper
 from holdfast.core.members import Membership
@@ -23,17 +23,14 @@ from holdfast.ops import probes
 from holdfast.ops.children import report_registration
 from holdfast.ops.config import Settings
 from holdfast.ops.datadir import DataDir
+from holdfast.ops.keys import KeyReporter
+from holdfast.store.keyring import Keyring, LiveVault
 from holdfast.store.model import Member, MemberSpec
 from holdfast.store.pg.database import Database
 from holdfast.store.pg.store import PgStore
-from holdfast.store.pg.tables import TableSpec
 from holdfast.store.port import MemberStore, Store
-from holdfast.store.secrets import Vault, load_master_key
 
 log = structlog.get_logger(__name__)
-
-KINDS: Final = {KIND: TableSpec(NODE.name, "uuid", [column.name for column in NODE.columns])}
-"""The owned objects there are; the store itself knows of none."""
 
 
 class RoleProcess:
@@ -58,6 +55,8 @@ class RoleProcess:
         self.environ = environ
         self.clock = SystemClock()
         self.draining = asyncio.Event()
+        self.keyring = Keyring(datadir.master_key, environ)
+        self._member: Member | None = None
 
     def watch_signals(self) -> None:
         """Drain at the first TERM or INT; cancel the main task at the second."""
@@ -84,20 +83,23 @@ class RoleProcess:
             )
         return url
 
-    def master_key(self) -> bytes:
-        """The deployment's master key, from the environment or the data directory."""
-        return load_master_key(self.datadir.master_key, self.environ)
-
-    def vault(self) -> Vault:
-        """Seals and opens secrets at rest."""
-        return Vault(self.master_key())
+    def vault(self) -> LiveVault:
+        """Seals and opens secrets at rest, with whatever keys the keyring holds at the time."""
+        return LiveVault(self.keyring)
 
     @asynccontextmanager
     async def store(self) -> AsyncGenerator[tuple[Database, PgStore]]:
         """The store on a pool of its own."""
         pool_max = self.settings.database.pool_max
         async with await Database.open(self.database_url, max=pool_max) as db:
-            yield db, PgStore(db, KINDS)
+            reporting = asyncio.create_task(
+                KeyReporter(db, self.keyring, lambda: self._member).run()
+            )
+            try:
+                yield db, PgStore(db, KINDS)
+            finally:
+                reporting.cancel()
+                await asyncio.gather(reporting, return_exceptions=True)
 
     def membership(self, store: Store, *, group: str = "", address: str = "") -> Membership:
         """A fresh membership: lease kept on its own thread, registration told to the supervisor."""
@@ -126,6 +128,7 @@ class RoleProcess:
         return PgStore.connected(self.database_url, KINDS, connections_max=1)
 
     def _registered(self, member: Member) -> None:
+        self._member = member
         report_registration(member.id, member.epoch, self.environ)
 
     @asynccontextmanager

@@ -31,6 +31,7 @@ from holdfast.sim.fleet.settings import AgentSettings, FleetSettings, Span, Time
 @click.option("--journal", default="", help="File every command is journalled in (JSON lines).")
 @click.option("--journal-reads", is_flag=True, help="Journal reads and logins too.")
 @click.option("--sushy", "sushy_url", default="", help="Drive agents for the sushy-emulator there.")
+@click.option("--mac-prefix", default="52:54:00", show_default=True, help="Of all machines.")
 @click.option("--seed", default=0, help="Seed of all chance.")
 @click.option("--heartbeat-min", default=5.0, show_default=True, help="Seconds between heartbeats.")
 @click.option("--power", nargs=2, type=float, help="Seconds a change of power takes, from to.")

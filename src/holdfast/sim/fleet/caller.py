@@ -10,6 +10,7 @@ import aiohttp
 from holdfast.sim.fleet.agent import ApiCall, ApiReply
 
 CONNECTIONS_MAX = 100
+USER_AGENT = "holdfast-fleet"  # what access logs tell the simulated agents by
 
 
 class HttpCaller:
@@ -17,7 +18,9 @@ class HttpCaller:
 
     def __init__(self) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX), auto_decompress=True
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
+            auto_decompress=True,
+            headers={"User-Agent": USER_AGENT},
         )
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -120,6 +120,8 @@ def system(system_id: str, machine: Machine) -> Document:
         BootProgress={"LastState": _progress(machine.running)},
         ProcessorSummary={"Count": 2},
         MemorySummary={"TotalSystemMemoryGiB": 64},
+        Processors=link(f"{path}/Processors"),
+        Storage=link(f"{path}/Storage"),
         Boot={
             "BootSourceOverrideEnabled": enabled,
             "BootSourceOverrideEnabled@Redfish.AllowableValues": OVERRIDE_ENABLED,
@@ -149,20 +151,6 @@ def _progress(running: Running) -> str:
         Running.INSTANCE: "OSRunning",
         Running.NOTHING: "OSBootStarted",
     }[running]
-
-
-def interface(system_id: str, machine: Machine) -> Document:
-    """Systems/{id}/EthernetInterfaces/1."""
-    return resource(
-        "EthernetInterface",
-        "v1_5_1",
-        f"Systems/{system_id}/EthernetInterfaces/1",
-        "NIC 1",
-        MACAddress=machine.mac,
-        PermanentMACAddress=machine.mac,
-        SpeedMbps=10_000,
-        Status={"State": "Enabled", "Health": "OK"},
-    )
 
 
 def manager(system_id: str, machine: Machine) -> Document:

@@ -13,6 +13,7 @@ import msgspec
 
 from holdfast.errors import ConflictError, HoldfastError
 from holdfast.sim.fleet import documents as doc
+from holdfast.sim.fleet import hardware
 from holdfast.sim.fleet.accounts import Account, Sessions
 from holdfast.sim.fleet.http import Request, Response, json_response
 from holdfast.sim.fleet.machine import (
@@ -141,13 +142,6 @@ class Redfish:
                 )  # fmt: skip
             case []:
                 return self._read(request, lambda: doc.system(system_id, machine), machine)
-            case ["EthernetInterfaces"]:
-                path = f"Systems/{system_id}/EthernetInterfaces"
-                return self._read(
-                    request, lambda: doc.collection("EthernetInterface", path, ["1"]), machine
-                )
-            case ["EthernetInterfaces", "1"]:
-                return self._read(request, lambda: doc.interface(system_id, machine), machine)
             case ["Actions", "ComputerSystem.Reset"]:
                 _only("POST", request)
                 kind = _choice(_body(request), "ResetType", RESET_TYPES)
@@ -155,7 +149,10 @@ class Redfish:
                     run=lambda: _reset(machine, kind), action="power", value=kind, machine=machine
                 )
             case _:
-                raise _missing(request.path)
+                found = hardware.part(system_id, machine, rest)
+                if found is None:
+                    raise _missing(request.path)
+                return self._read(request, lambda: found, machine)
 
     # -- managers ---------------------------------------------------------------------------
 

@@ -25,13 +25,28 @@ CLAIMS_BY_SHARD = "select * from shard_claim where grp = $1 order by shard"
 TAKER = """
 taker as (select id, epoch from member where id = $1 and epoch = $2 and state = 'up' for share)"""
 
+# {how}: "taken" or "handed over". One line of the event log for all that moves together.
 MOVE = """
-update shard_claim c
-   set owner = taker.id, incarnation = taker.epoch, epoch = nextval('epoch_seq'),
-       previous = c.owner, since = clock_timestamp()
-  from locked, taker
- where c.grp = locked.grp and c.shard = locked.shard
-returning c.*
+moved as (
+    update shard_claim c
+       set owner = taker.id, incarnation = taker.epoch, epoch = nextval('epoch_seq'),
+           previous = c.owner, since = clock_timestamp()
+      from locked, taker
+     where c.grp = locked.grp and c.shard = locked.shard
+    returning c.*
+), losers as (
+    select coalesce(m.slot, 'nobody') as slot, count(*) as shards
+      from moved left join member m on m.id = moved.previous
+     group by 1
+), told as (
+    insert into event (kind, result, object_kind, object_id, member, epoch, data)
+    select 'claims.moved', '{how}', 'group', moved.grp, taker.id, taker.epoch,
+           jsonb_build_object('shards', count(*), 'objects', sum(moved.objects), 'from',
+                              (select jsonb_object_agg(slot, shards) from losers))
+      from moved, taker
+     group by moved.grp, taker.id, taker.epoch
+)
+select * from moved
 """
 
 # ``free`` is judged on one snapshot. An incarnation that is gone stays so, hence the
@@ -50,9 +65,7 @@ with {TAKER}, free as (
      where c.epoch = free.epoch and exists (select from taker)
      order by c.shard
        for no key update of c
-)
-{MOVE}
-"""
+), {MOVE.format(how="taken")}"""
 
 HAND_OVER = f"""
 with {TAKER}, held as (
@@ -66,9 +79,7 @@ with {TAKER}, held as (
                     where m.id = c.owner and m.epoch = c.incarnation and m.state <> 'gone')
      order by c.grp, c.shard
        for no key update of c
-)
-{MOVE}
-"""
+), {MOVE.format(how="handed over")}"""
 
 
 class PgClaims:

@@ -17,6 +17,7 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from math import inf
 from types import TracebackType
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 from uuid import UUID
@@ -41,6 +42,7 @@ RELEASE_S = 0.5
 IDLE_IN_TRANSACTION_S = 3.0
 
 _EPOCH_2000_S = 946_684_800
+_INFINITY = 2**63 - 1  # how PostgreSQL sends it
 _DIALECT = PGDialect_asyncpg()
 _decode_json = msgspec.json.Decoder().decode
 
@@ -300,17 +302,21 @@ def _encode_time(value: float | datetime) -> tuple[int]:
         if value.tzinfo is None:
             value = value.replace(tzinfo=UTC)
         value = value.timestamp()
+    if value == inf:
+        return (_INFINITY,)
     return (round((value - _EPOCH_2000_S) * 1_000_000),)
 
 
 def _decode_time(value: tuple[int]) -> float:
-    return value[0] / 1_000_000 + _EPOCH_2000_S
+    return inf if value[0] == _INFINITY else value[0] / 1_000_000 + _EPOCH_2000_S
 
 
 def _encode_json(value: object) -> str:
     text = msgspec.json.encode(value, enc_hook=_plain).decode()
+    if "\\u0000" not in text:
+        return text
     # jsonb cannot hold NUL, and what comes from a machine may: a write must not fail for ever.
-    return msgspec.json.encode(without_nul(value)).decode() if "\\u0000" in text else text
+    return msgspec.json.encode(without_nul(_decode_json(text))).decode()
 
 
 def _plain(value: object) -> object:

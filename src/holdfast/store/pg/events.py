@@ -44,15 +44,15 @@ RECORD = f"""
            projects text[], member uuid, epoch bigint, data jsonb)"""
 RECORD_ALONE = RECORD.format(place="$1")
 
-# What a job's owner changes: the object's watched fields before (n) and after (o), and the
-# job (j), by the owner $3 under its claim $4. {said}: what else the data of each line says.
-OBJECT_EVENTS = f"""
+# What an owner changes of its object: the watched fields before (n) and after (o), by the
+# owner $3 under its claim $4. {said}: what else the data of each line says.
+OBJECT_EVENTS = """
     insert into event (kind, result, actor, object_kind, object_id, object_name, projects,
                        member, epoch, data)
-    select w.kind, w.result, {{actor}}, {{object_kind}}, n.id::text, {{name}}, {{projects}},
-           $3, $4, w.data || {{said}}
-      from {{source}},
-           lateral (values {{lines}}) w (kind, result, happened, data)
+    select w.kind, w.result, {actor}, '{kind}', n.id::text, {name}, {projects}, $3, $4,
+           w.data || {said}
+      from {source},
+           lateral (values {lines}) w (kind, result, happened, data)
      where w.happened"""
 CHANGED = (
     "('{kind}', null::text, n.{field} is distinct from o.{field},"
@@ -63,16 +63,14 @@ FAILED = (
     f" jsonb_build_object('error', left(o.{{field}}, {TEXT_CHARS_MAX})))"
 )
 
-# $1, $2: the position; one from before the database was restored out of a dump, which begins
-# a new count of transactions, is taken for that of the first (see REBASE).
+# $1, $2: the position. One that lies in the future is from before the database was restored
+# out of a dump, which begins a new count of transactions: see REBASE.
 READ = """
 with horizon as (
     select pg_snapshot_xmin(pg_current_snapshot()) as x
 ), looked as materialized (
     select e.* from event e
-     where (e.txid, e.id) {beyond} (
-               case when $1::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot())
-                    then '1'::xid8 else $1::text::xid8 end, $2::bigint)
+     where (e.txid, e.id) {beyond}
        and e.txid < (select x from horizon){object}
      order by e.txid {order}, e.id {order}
      limit $3
@@ -94,6 +92,10 @@ select (select x::text::bigint from horizon) as horizon,
        limit $4) hit on true
  order by hit.txid {order}, hit.id {order}
 """
+AFTER = """> (
+               case when $1::text::xid8 > pg_snapshot_xmax(pg_current_snapshot())
+                    then '1'::xid8 else $1::text::xid8 end, $2::bigint)"""
+BEFORE = "< ($1::text::xid8, $2::bigint)"
 OF_OBJECT = " and e.object_kind = $7 and e.object_id = $8"
 
 PURGE = """
@@ -174,26 +176,85 @@ def object_events(
     source: str = "n, o",
     lines: Sequence[str] = (),
 ) -> str:
-    """An insert of the events of an object's change, for use in a statement of its owner's.
+    """An insert of the events of an object's change, for a statement of its owner's.
 
     ``fields``: those written; the watched ones are compared between ``n`` and ``o``.
-    ``kind``: an SQL expression for the kind of object. ``lines``: further rows
-    (kind, result, happened, data).
+    ``lines``: further rows (kind, result, happened, data).
     """
     watch = spec.watch
     compared = [
         (FAILED if field == watch.error else CHANGED).format(
-            kind=watch.event_kind(spec.kind, field), field=field
+            kind=watch.event_kind(kind, field), field=field
         )
         for field in watch.watched(fields)
     ]
-    columns = ", ".join(f"n.{name}" for name in watch.projects)
     return OBJECT_EVENTS.format(
         actor=actor,
-        object_kind=kind,
-        name=f"n.{watch.name}" if watch.name else "null",
-        projects=f"array_remove(array[{columns}], null)" if columns else "'{}'::text[]",
+        kind=kind,
+        name=name_of(spec),
+        projects=projects_of(spec),
         source=source,
         lines=", ".join([*lines, *compared]),
         said=said,
+    )
+
+
+def name_of(spec: TableSpec) -> str:
+    """What people call the object in row ``n``, as SQL."""
+    return f"n.{spec.watch.name}" if spec.watch.name else "null"
+
+
+def projects_of(spec: TableSpec) -> str:
+    """The projects whose members may see events of the object in row ``n``, as SQL."""
+    columns = ", ".join(f"n.{name}" for name in spec.watch.projects)
+    return f"array_remove(array[{columns}], null)" if columns else "'{}'::text[]"
+
+
+@lru_cache(maxsize=4)
+def _read(order: Order, *, of_object: bool) -> str:
+    oldest = order == "oldest"
+    return READ.format(
+        beyond=AFTER if oldest else BEFORE,
+        order="asc" if oldest else "desc",
+        back="desc" if oldest else "asc",
+        object=OF_OBJECT if of_object else "",
+    )
+
+
+def _pattern(kind: str) -> str:
+    """A kind as LIKE reads it."""
+    literal = kind.removesuffix("*").replace("_", r"\_")
+    return f"{literal}%" if kind.endswith("*") else literal
+
+
+def _page(rows: list[Row], limit: int, looked_at_max: int) -> EventPage:
+    """The rows of READ; there is at least one, and it has no event if none was found."""
+    first = rows[0]
+    found = tuple(_event(row) for row in rows if row["txid"] is not None)
+    if len(found) == limit:
+        return EventPage(found, found[-1].position, more=True)
+    if first["looked_at"] == looked_at_max:
+        txid, number = first["looked_to"]
+        return EventPage(found, Position(txid, number), more=True)
+    return EventPage(found, Position(first["horizon"], 0), more=False)
+
+
+def _event(row: Row) -> Event:
+    return Event(
+        position=Position(row["txid"], row["id"]),
+        at=row["at"],
+        kind=row["kind"],
+        object_kind=row["object_kind"],
+        object_id=row["object_id"],
+        object_name=row["object_name"],
+        projects=tuple(row["projects"]),
+        result=row["result"],
+        user_id=row["user_id"],
+        actor=row["actor"],
+        project=row["project"],
+        request=row["request"],
+        member=row["member"],
+        slot=row["slot"],
+        epoch=row["epoch"],
+        data=row["data"],
     )

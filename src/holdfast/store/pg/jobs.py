@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from holdfast.errors import ConflictError, NotFoundError
+from holdfast.store.events import NewEvent, Watch, actor, changes, described
 from holdfast.store.model import (
     Fence,
     Job,
+    JobLimit,
     Json,
     NewJob,
     ObjectRef,
@@ -17,23 +19,28 @@ from holdfast.store.model import (
     StepRecord,
     Submission,
 )
+from holdfast.store.pg.admission import admit, keep_back, limited_kinds
 from holdfast.store.pg.database import Connection, Database, Row, without_nul
+from holdfast.store.pg.events import RECORD, name_of, projects_of
 from holdfast.store.pg.notify import JOBS
-from holdfast.store.pg.rows import job_of, record_of
+from holdfast.store.pg.rows import ACTIVE, job_of, record_of
 from holdfast.store.pg.tables import Kinds, TableSpec, spec_of
-
-ACTIVE = "state in ('queued', 'running', 'waiting')"
 
 # The job a submission made before, or else the one that has the object in hand.
 IN_THE_WAY = f"""
 select * from job where id = $1 or (object_id = $2 and {ACTIVE}) order by (id = $1) desc limit 1
 """
 
-INSERT_JOB = """
-insert into job (id, kind, object_kind, object_id, grp, shard, args, deadline, requested_by)
-values ($1, $2, $3, $4, $5, $6, $7,
-        clock_timestamp() + $8::double precision * interval '1 second', $9)
-returning *
+# $10: the events of it, among them that of the job itself.
+INSERT_JOB = f"""
+with j as (
+    insert into job (id, kind, object_kind, object_id, grp, shard, args, deadline, requested_by)
+    values ($1, $2, $3, $4, $5, $6, $7,
+            clock_timestamp() + $8::double precision * interval '1 second', $9)
+    returning *
+), told as ({RECORD.format(place="$10")}
+)
+select * from j
 """
 
 # What is ``busy`` runs here already. Rows that others hold are left for the next time;
@@ -46,9 +53,11 @@ with wanted as (
       from shard_claim c join job j on j.grp = c.grp and j.shard = c.shard
      where c.owner = $1 and c.incarnation = $2
        and exists (select from member m where m.id = $1 and m.epoch = $2 and m.state <> 'gone')
-       and j.{ACTIVE}
+       and j.{ACTIVE} and j.queue is null
        and coalesce(j.wake_at, '-infinity'::timestamptz) <= statement_timestamp()
        and j.id <> all($3::uuid[])
+       and (j.run_epoch is not null or j.cancel_requested
+            or j.kind <> all($5::text[]) or j.id = any($6::uuid[]))
      order by j.created_at + interval '0', j.id
      limit $4
        for share of c
@@ -57,6 +66,8 @@ with wanted as (
 update job j
    set state = 'running', wake_at = null, run_epoch = wanted.epoch,
        attempts = attempts + (run_epoch is distinct from wanted.epoch)::integer,
+       deadline = deadline + case when run_epoch is null and kind = any($5)
+                                  then clock_timestamp() - created_at else interval '0' end,
        updated_at = clock_timestamp()
   from wanted
  where j.id = wanted.id
@@ -73,13 +84,28 @@ update job
 
 # Counted as a signal, so that a step about to sleep notices it, once.
 CANCEL = f"""
-update job
-   set signal_seq = signal_seq + 1, cancel_requested = true,
-       state = case state when 'waiting' then 'queued' else state end, wake_at = null,
-       updated_at = clock_timestamp()
- where id = $1 and {ACTIVE}
+with was as (
+    select id, cancel_requested from job where id = $1 and {ACTIVE} for no key update
+), j as (
+    update job
+       set signal_seq = signal_seq + 1, cancel_requested = true,
+           state = case state when 'waiting' then 'queued' else state end, wake_at = null,
+           updated_at = clock_timestamp()
+     where id = (select id from was)
+    returning *
+), told as (
+    insert into event (kind, user_id, actor, project, request,
+                       object_kind, object_id, object_name, projects, data)
+    select 'job.cancel_requested', $2::text, $3::text, $4::text, $5::text,
+           j.object_kind, j.object_id::text, {{name}}, {{projects}},
+           jsonb_build_object('job', j.id, 'job_kind', j.kind, 'step', j.step)
+      from was, j join {{table}} n on n.{{key}} = j.object_id
+     where not was.cancel_requested
+)
+select from j
 """
 
+KIND_OF = "select object_kind from job where id = $1"
 JOB = "select * from job where id = $1"
 ACTIVE_JOB = f"select * from job where object_kind = $1 and object_id = $2 and {ACTIVE}"
 JOBS_NEWEST = "select * from job where {where} order by created_at desc, id desc limit $1"
@@ -111,12 +137,32 @@ class PgJobs:
         call ``Database.hint("jobs")`` once the transaction is committed.
         """
         await _refuse_if_busy(conn, new)
-        return await _insert(conn, new, group, shard)
+        spec = spec_of(self._kinds, new.object.kind)
+        row = None
+        if names := ", ".join(spec.watch.describing):
+            row = await conn.fetchrow(
+                f"select {names} from {spec.table} where {spec.key} = $1", new.object.id
+            )
+        told = _submitted(spec.watch, new, {} if row is None else dict(row))
+        return await _insert(conn, new, group, shard, [told])
 
     async def acquire(
-        self, member: UUID, member_epoch: int, busy: Sequence[UUID], limit: int
+        self,
+        member: UUID,
+        member_epoch: int,
+        busy: Sequence[UUID],
+        limit: int,
+        limits: Sequence[JobLimit] = (),
     ) -> list[OwnedJob]:
-        rows = await self._db.fetch(ACQUIRE, member, member_epoch, list(busy), limit)
+        wanted = (member, member_epoch, list(busy), limit, limited_kinds(limits))
+
+        async def work(conn: Connection) -> list[Row]:
+            admitted = await admit(conn, member, member_epoch, limits)
+            rows = await conn.fetch(ACQUIRE, *wanted, admitted)
+            await keep_back(conn, member, member_epoch, limits)
+            return rows
+
+        rows = await (self._db.run(work) if limits else self._db.fetch(ACQUIRE, *wanted, []))
         rows.sort(key=lambda row: (row["created_at"], row["id"]))
         return [
             OwnedJob(
@@ -131,7 +177,14 @@ class PgJobs:
         return await self._woken(SIGNAL, job, without_nul(key), payload)
 
     async def cancel(self, job: UUID) -> bool:
-        return await self._woken(CANCEL, job)
+        kind = await self._db.fetchval(KIND_OF, job)
+        if kind is None:
+            return False
+        spec, who = spec_of(self._kinds, kind), actor()
+        statement = CANCEL.format(
+            table=spec.table, key=spec.key, name=name_of(spec), projects=projects_of(spec)
+        )
+        return await self._woken(statement, job, who.user_id, who.label, who.project, who.request)
 
     async def job(self, job: UUID) -> Job | None:
         row = await self._db.fetchrow(JOB, job)
@@ -167,7 +220,9 @@ class PgJobs:
 
 async def _submit(conn: Connection, spec: TableSpec, submission: Submission) -> Job:
     new = submission.job
-    fields = ", ".join(sorted({"grp", "shard", *submission.expect}))
+    watch = spec.watch
+    seen = {"grp", "shard", *submission.expect, *watch.watched(tuple(submission.patch))}
+    fields = ", ".join(sorted(seen | set(watch.describing)))
     # Held to the end: two submissions for one object come one after the other.
     row = await conn.fetchrow(
         f"select {fields} from {spec.table} where {spec.key} = $1 for no key update",
@@ -188,10 +243,23 @@ async def _submit(conn: Connection, spec: TableSpec, submission: Submission) -> 
             new.object.id,
             *(without_nul(submission.patch[name]) for name in names),
         )
-    return await _insert(conn, new, row["grp"], row["shard"])
+    was = dict(row)
+    told = changes(watch, new.object, was, submission.patch, data=_of(new))
+    return await _insert(conn, new, was["grp"], was["shard"], [_submitted(watch, new, was), *told])
 
 
-async def _insert(conn: Connection, new: NewJob, group: str, shard: int) -> Job:
+def _of(new: NewJob) -> dict[str, Json]:
+    return {"job": str(new.id), "job_kind": new.kind}
+
+
+def _submitted(watch: Watch, new: NewJob, document: dict[str, Json]) -> NewEvent:
+    """That a user (or the system) asked for it. Its arguments stay out: they may be secret."""
+    return described(watch, new.object, document, "job.submitted", _of(new))
+
+
+async def _insert(
+    conn: Connection, new: NewJob, group: str, shard: int, told: list[NewEvent]
+) -> Job:
     row = await conn.fetchrow(
         INSERT_JOB,
         new.id,
@@ -203,6 +271,7 @@ async def _insert(conn: Connection, new: NewJob, group: str, shard: int) -> Job:
         new.args,
         new.deadline_s,
         new.requested_by,
+        told,
     )
     assert row is not None  # noqa: S101 - an insert returns its row
     return job_of(row)

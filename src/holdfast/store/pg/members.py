@@ -6,13 +6,31 @@ from __future__ import annotations
 from uuid import UUID
 
 from holdfast.errors import ConflictError
+from holdfast.store.events import actor
 from holdfast.store.model import Member, MemberSpec, MemberState, Renewal
 from holdfast.store.pg.database import Database
 from holdfast.store.pg.notify import MEMBERS
 from holdfast.store.pg.rows import member_of
 
+# Who a member is, as events tell it; ``m`` is what became of its row.
+TOLD = """
+    insert into event (kind, result, user_id, actor, project, request,
+                       object_kind, object_id, object_name, member, epoch, data)
+    select '{kind}', {result}, {actor}, 'member', m.id::text, m.slot, m.id, m.epoch,
+           jsonb_build_object('role', m.role, 'host', m.host, 'zone', m.zone, 'group', m.grp,
+                              'version', m.version)
+      from m"""
+NOBODY = "null, null, null, null"
+REGISTERED = TOLD.format(kind="member.registered", result="null", actor=NOBODY)
+DRAINING = TOLD.format(kind="member.draining", result="null", actor=NOBODY)
+GONE = TOLD.format(kind="member.gone", result="m.gone_reason", actor=NOBODY)
+DRAIN_REQUESTED = TOLD.format(
+    kind="member.drain_requested", result="null", actor="$2::text, $3::text, $4::text, $5::text"
+)
+
 # The epoch is drawn once the row is locked, so that a later incarnation has a higher one.
-REGISTER = """
+REGISTER = f"""
+with m as (
 insert into member (id, role, slot, host, zone, grp, version, address,
                     epoch, state, lease_s, lease_until)
 values ($1, $2, $3, $4, $5, $6, $7, $8,
@@ -26,6 +44,9 @@ on conflict (id) do update set
     registered_at = clock_timestamp(), gone_reason = null
  where member.state = 'gone'
 returning *
+), told as ({REGISTERED}
+)
+select * from m
 """
 
 # An expired lease may still be renewed; only one that was marked over may not.
@@ -68,21 +89,46 @@ with {LIFE}, over as (
        and d.noticed_at + m.lease_s * interval '1 second' < clock_timestamp()
      order by m.id
        for update of m skip locked
+), m as (
+    update member m set state = 'gone', gone_reason = 'lease expired'
+      from over where m.id = over.id
+    returning m.*
+), told as ({GONE}
 )
-update member m set state = 'gone', gone_reason = 'lease expired'
-  from over where m.id = over.id
-returning m.*
+select * from m
 """
 
-END_LEASE = """
-update member set state = 'gone', gone_reason = $3
- where id = $1 and epoch = $2 and state <> 'gone'
+END_LEASE = f"""
+with m as (
+    update member set state = 'gone', gone_reason = $3
+     where id = $1 and epoch = $2 and state <> 'gone'
+    returning *
+), told as ({GONE}
+)
+select from m
 """
 
-REQUEST_DRAIN = "update member set drain_requested = true where id = $1 and state <> 'gone'"
+REQUEST_DRAIN = f"""
+with m as (
+    update member set drain_requested = true where id = $1 and state <> 'gone'
+    returning *
+), told as ({DRAIN_REQUESTED}
+)
+select from m
+"""
 
-MARK_DRAINING = """
-update member set state = 'draining' where id = $1 and epoch = $2 and state <> 'gone'
+# Repeated until it is answered, and told about once.
+MARK_DRAINING = f"""
+with was as (
+    select id, state from member
+     where id = $1 and epoch = $2 and state <> 'gone' for no key update
+), m as (
+    update member set state = 'draining' where id = (select id from was)
+    returning *
+), told as ({DRAINING}, was
+     where was.state <> 'draining'
+)
+select from m
 """
 
 MEMBERS_BY_SLOT = """
@@ -138,7 +184,10 @@ class PgMembers:
         return await self._changed(END_LEASE, member, epoch, reason)
 
     async def request_drain(self, member: UUID) -> bool:
-        return await self._changed(REQUEST_DRAIN, member)
+        who = actor()
+        return await self._changed(
+            REQUEST_DRAIN, member, who.user_id, who.label, who.project, who.request
+        )
 
     async def mark_draining(self, member: UUID, epoch: int) -> bool:
         return await self._changed(MARK_DRAINING, member, epoch)

@@ -1,7 +1,8 @@
 """Hints over LISTEN/NOTIFY. Nothing depends on one: a slow poll is the truth.
 
 NOTIFY inside a transaction serialises commits (measured: it halves them), so hints are
-collected for 10 ms and sent in a statement of their own, after the commit.
+collected for 10 ms (100 ms for the event log, which is written all the time) and sent
+in a statement of their own, after the commit.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ log: Any = structlog.get_logger(__name__)
 
 CHANNEL = "holdfast"
 COALESCE_S = 0.01
+COALESCE_EVENTS_S = 0.1
 CONNECT_S = 5.0
 RECONNECT_S = 0.5
 CHECK_S = 15.0  # how often a listener makes sure that its connection still answers
@@ -30,6 +32,7 @@ CHECK_S = 15.0  # how often a listener makes sure that its connection still answ
 JOBS = "jobs"  # a job may want to run
 MEMBERS = "members"  # a member came, went or shall drain
 CLAIMS = "claims"  # a shard changed hands
+EVENTS = "events"  # the event log grew; not sent with the topics above, which imply it
 
 
 class Hints:
@@ -42,10 +45,15 @@ class Hints:
         self._sending: set[asyncio.Task[None]] = set()
 
     def add(self, *topics: str) -> None:
-        """Send these topics within 10 ms."""
+        """Send these topics soon, with whatever else comes until then."""
         self._topics.update(topics)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(COALESCE_S, self._send_later)
+        loop = asyncio.get_running_loop()
+        due = loop.time() + (COALESCE_EVENTS_S if topics == (EVENTS,) else COALESCE_S)
+        if self._timer is not None and self._timer.when() <= due:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._send_later)
 
     async def flush(self) -> None:
         """Send what is pending now."""
@@ -88,6 +96,7 @@ class PgWaker:
         self._dsn = dsn
         self._topics = frozenset(topics)
         self._hinted = asyncio.Event()
+        self._heard: set[str] = set()
         self._lost = asyncio.Event()
         self.listening = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -114,14 +123,16 @@ class PgWaker:
     ) -> None:
         await self.close()
 
-    async def wait(self, timeout_s: float) -> None:
-        """Return at a hint or after ``timeout_s``, whichever is first."""
+    async def wait(self, timeout_s: float) -> frozenset[str]:
+        """Return at a hint, or empty-handed after ``timeout_s``, whichever is first."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._hinted.wait()
         except TimeoutError:
-            return
+            return frozenset()
         self._hinted.clear()
+        heard, self._heard = frozenset(self._heard), set()
+        return heard
 
     async def _listen_for_ever(self) -> None:
         while True:
@@ -139,6 +150,7 @@ class PgWaker:
             conn.add_termination_listener(self._on_lost)
             await conn.add_listener(CHANNEL, self._on_notify)
             self.listening.set()
+            self._heard.update(self._topics)
             self._hinted.set()
             while not self._lost.is_set():
                 try:
@@ -153,5 +165,7 @@ class PgWaker:
         self._lost.set()
 
     def _on_notify(self, _conn: object, _pid: int, _channel: str, payload: str) -> None:
-        if not self._topics.isdisjoint(payload.split(",")):
+        heard = self._topics.intersection(payload.split(","))
+        if heard:
+            self._heard |= heard
             self._hinted.set()

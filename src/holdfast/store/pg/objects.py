@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from uuid import UUID
 
 from holdfast.errors import NotFoundError
 from holdfast.store.model import Fence, Json, ObjectRef, RouteGrant
 from holdfast.store.pg.database import Connection, Database, without_nul
+from holdfast.store.pg.events import object_events
 from holdfast.store.pg.fence import FENCE, HOLDS, arguments, lost
+from holdfast.store.pg.notify import EVENTS
+from holdfast.store.pg.rows import ACTIVE
 from holdfast.store.pg.tables import Kinds, TableSpec, spec_of
 
 GET = "select {columns} from {table} where {key} = $1"
@@ -20,13 +24,30 @@ select o.{key} as "_id", o.grp as "_grp", o.shard as "_shard", c.epoch as "_epoc
   join {table} o on o.grp = c.grp and o.shard = c.shard
  where c.owner = $1 and c.incarnation = $2
    and exists (select from member m where m.id = $1 and m.epoch = $2 and m.state <> 'gone')
+   {which}
  order by o.{key}
 """
+ONLY = "and o.{key} = any($3::uuid[])"
+IDLE = f"not exists (select from job j where j.object_id = o.{{key}} and j.{ACTIVE})"
 
+# {guard}: a further condition on the row ``o`` as it is now.
 PATCH = f"""
 with {FENCE}
-update {{table}} set {{assignments}}
- where {{key}} = $5 and grp = $1 and shard = $2 and exists (select from f)
+update {{table}} o set {{assignments}}
+ where o.{{key}} = $5 and o.grp = $1 and o.shard = $2 and exists (select from f){{guard}}
+"""
+PATCH_TOLD = f"""
+with {FENCE}, n as (
+    select o.{{key}} as id{{seen}}
+      from {{table}} o
+     where o.{{key}} = $5 and o.grp = $1 and o.shard = $2 and exists (select from f){{guard}}
+       for no key update of o
+), o as (
+    update {{table}} set {{assignments}} where {{key}} = (select id from n)
+    returning {{returned}}
+), told as ({{events}}
+)
+select from o
 """
 
 FENCE_FOR = """
@@ -82,12 +103,19 @@ class PgObjects:
         return None if row is None else dict(row)
 
     async def owned_objects(
-        self, kind: str, member: UUID, member_epoch: int, fields: Sequence[str]
+        self,
+        kind: str,
+        member: UUID,
+        member_epoch: int,
+        fields: Sequence[str],
+        *,
+        only: Sequence[UUID] | None = None,
+        idle: bool = False,
     ) -> list[tuple[ObjectRef, Fence, dict[str, Json]]]:
         spec = spec_of(self._kinds, kind)
-        spec.check(fields)
-        names = ", ".join(f"o.{name}" for name in fields) or "1"
-        rows = await self._db.fetch(_filled(OWNED, spec, fields=names), member, member_epoch)
+        statement = _owned(spec, tuple(fields), only is not None, idle)
+        args = () if only is None else (list(only),)
+        rows = await self._db.fetch(statement, member, member_epoch, *args)
         return [
             (
                 ObjectRef(kind, row["_id"]),
@@ -98,12 +126,44 @@ class PgObjects:
         ]
 
     async def patch_object(self, fence: Fence, obj: ObjectRef, patch: Mapping[str, Json]) -> None:
-        spec = spec_of(self._kinds, obj.kind)
-        names = sorted(patch)
-        statement = _filled(PATCH, spec, assignments=spec.assignments(names, 6))
-        values = (without_nul(patch[name]) for name in names)
-        if names and await self._db.execute(statement, *arguments(fence), obj.id, *values):
+        if patch and await self._patched(fence, obj, patch, None):
             return
+        await self._explain(fence, obj)
+
+    async def patch_idle(
+        self,
+        fence: Fence,
+        obj: ObjectRef,
+        patch: Mapping[str, Json],
+        seen: Mapping[str, Json],
+    ) -> bool:
+        if patch and await self._patched(fence, obj, patch, seen):
+            return True
+        await self._explain(fence, obj)
+        return False
+
+    async def _patched(
+        self,
+        fence: Fence,
+        obj: ObjectRef,
+        patch: Mapping[str, Json],
+        seen: Mapping[str, Json] | None,
+    ) -> bool:
+        """Write the fields; ``seen`` given: only while they are so and no job is active."""
+        spec = spec_of(self._kinds, obj.kind)
+        names = tuple(sorted(patch))
+        guarded = None if seen is None else tuple(sorted(seen))
+        values = [without_nul(patch[name]) for name in names]
+        values += [(seen or {})[name] for name in guarded or ()]
+        statement = _patch(obj.kind, spec, names, guarded)
+        written = await self._db.execute(statement, *arguments(fence), obj.id, *values)
+        if written and spec.watch.watched(names):
+            self._db.hint(EVENTS)
+        return written > 0
+
+    async def _explain(self, fence: Fence, obj: ObjectRef) -> None:
+        """Raise what keeps the owner from writing, if anything does."""
+        spec = spec_of(self._kinds, obj.kind)
         if not await self._db.fetchval(HOLDS, *arguments(fence)):
             raise lost(fence)
         place = await self._db.fetchrow(_filled(GET, spec, columns="grp, shard"), obj.id)
@@ -152,6 +212,43 @@ class PgObjects:
         makes sure in that transaction, holding its row, that it has no active job.
         """
         await conn.execute(UNPLACE, group, shard)
+
+
+@lru_cache(maxsize=128)
+def _patch(
+    kind: str, spec: TableSpec, names: tuple[str, ...], guarded: tuple[str, ...] | None
+) -> str:
+    """The patch of an object outside a job, with its events if any field is watched."""
+    assignments = spec.assignments(names, 6)
+    guard = ""
+    if guarded is not None:
+        spec.check(guarded)
+        first = 6 + len(names)
+        same = [f"o.{name} is not distinct from ${first + n}" for n, name in enumerate(guarded)]
+        guard = "".join(f" and {one}" for one in (_filled(IDLE, spec), *same))
+    watched = spec.watch.watched(names)
+    if not watched:
+        return _filled(PATCH, spec, assignments=assignments, guard=guard)
+    seen = sorted({*watched, *spec.watch.describing})
+    return _filled(
+        PATCH_TOLD,
+        spec,
+        assignments=assignments,
+        guard=guard,
+        seen="".join(f", o.{name}" for name in seen),
+        returned=", ".join(watched),
+        events=object_events(spec, kind, names, said="'{}'::jsonb"),
+    )
+
+
+@lru_cache(maxsize=64)
+def _owned(spec: TableSpec, fields: tuple[str, ...], only: bool, idle: bool) -> str:
+    """The owned objects: all, or of ``only`` those named, or those without an active job."""
+    spec.check(fields)
+    which = [_filled(ONLY, spec)] if only else []
+    which += [f"and {_filled(IDLE, spec)}"] if idle else []
+    names = ", ".join(f"o.{name}" for name in fields) or "1"
+    return _filled(OWNED, spec, fields=names, which=" ".join(which))
 
 
 def _filled(statement: str, spec: TableSpec, **parts: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from holdfast.store.model import (
+    Binding,
     Claim,
     Job,
     JobError,
@@ -13,6 +14,9 @@ from holdfast.store.model import (
     StepRecord,
 )
 from holdfast.store.pg.database import Row
+
+ACTIVE = "state in ('queued', 'running', 'waiting')"
+"""A job that has not ended, as SQL; the partial indices on ``job`` say it in these words."""
 
 
 def member_of(row: Row) -> Member:
@@ -52,12 +56,15 @@ def claim_of(row: Row) -> Claim:
 def job_of(row: Row) -> Job:
     """A row of ``job``."""
     error = row["error"]
+    bound = row["object_id"] is not None
     return Job(
         id=row["id"],
         kind=row["kind"],
-        object=ObjectRef(row["object_kind"], row["object_id"]),
-        group=row["grp"],
-        shard=row["shard"],
+        binding=Binding(
+            ObjectRef(row["object_kind"], row["object_id"]), row["grp"], row["shard"]
+        )
+        if bound
+        else None,
         args=row["args"],
         state=JobState(row["state"]),
         step=row["step"],
@@ -80,6 +87,12 @@ def job_of(row: Row) -> Job:
         updated_at=row["updated_at"],
         finished_at=row["finished_at"],
         attempts=row["attempts"],
+        queue=row["queue"],
+        owner=row["owner"],
+        remaining=row["remaining"],
+        parent=row["parent"],
+        exclusive=tuple(row["exclusive"]),
+        shared=tuple(row["shared"]),
     )
 
 

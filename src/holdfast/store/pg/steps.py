@@ -8,9 +8,12 @@ from typing import Any
 from uuid import UUID
 
 from holdfast.errors import ConflictError, InvalidInputError, NotFoundError
+from holdfast.store.events import TEXT_CHARS_MAX
 from holdfast.store.model import Fence, Job, JobError, Json, StepEnd, StepSleep
 from holdfast.store.pg.database import Database, Row, without_nul
+from holdfast.store.pg.events import object_events
 from holdfast.store.pg.fence import FENCE, HOLDS, arguments, lost
+from holdfast.store.pg.notify import EVENTS
 from holdfast.store.pg.rows import job_of
 from holdfast.store.pg.tables import Kinds, TableSpec, spec_of
 
@@ -46,7 +49,8 @@ PROGRESS_SET = """
        progress_message = coalesce($11::text, progress_message),"""
 
 # $8 memo, $9..$11 progress, $12 output, $13 next step (null: the job ends),
-# $14 state, $15 result, $16 error, $17... the object's fields.
+# $14 state, $15 result, $16 error, $17... the object's fields. What happened to the object,
+# and that the job ended, goes into the event log with it.
 END = f"""
 with {FENCE}{{object_lock}}, j as (
     update job
@@ -61,7 +65,7 @@ with {FENCE}{{object_lock}}, j as (
     insert into job_step (job, ordinal, step, attempt, member, epoch, output)
     select j.id, 1 + (select count(*) from job_step s where s.job = $5), $6, $7, $3, $4, $12
       from j
-){{object_patch}}
+){{object_patch}}{{events}}
 select * from j
 """
 
@@ -81,13 +85,13 @@ with {FENCE}{{object_lock}}, j as (
            updated_at = clock_timestamp()
     {IN_HAND}{{object_there}}
     returning *
-){{object_patch}}
+){{object_patch}}{{events}}
 select * from j
 """
 
 # The object of job $5, held before the job is: the order in which all lock.
 OBJECT_LOCK = """, n as (
-    select o.{key} as id
+    select o.{key} as id{seen}
       from {table} o
      where o.{key} = (select object_id from job where id = $5)
        and o.grp = $1 and o.shard = $2 and exists (select from f)
@@ -96,7 +100,13 @@ OBJECT_LOCK = """, n as (
 OBJECT_THERE = " and object_id = (select id from n)"
 OBJECT_PATCH = """, o as (
     update {table} set {assignments} where {key} = (select object_id from j)
+    returning {returned}
 )"""
+ENDED = (
+    "('job.ended', j.state, true,"
+    f" jsonb_build_object('error', left(j.error->>'message', {TEXT_CHARS_MAX})))"
+)
+BY_JOB = "jsonb_build_object('job', j.id, 'job_kind', j.kind, 'step', $6::text)"
 
 PROGRESS = f"""
 with {FENCE}
@@ -147,6 +157,7 @@ class PgSteps:
             end.state,
             end.result,
             _error(end.error),
+            ends=end.next_step is None,
         )
         if row is not None:
             return job_of(row)
@@ -195,24 +206,28 @@ class PgSteps:
         in_hand: tuple[Fence, UUID, str, int],
         patch: dict[str, Json],
         *args: object,
+        ends: bool = False,
     ) -> Row | None:
         """Run END or SLEEP with the object's patch; None if it wrote nothing."""
         fence, job, step, attempt = in_hand
         names = tuple(sorted(patch))
-        spec = await self._spec(job) if names else None
+        about = await self._about(job) if names or ends else None
         # The fence, the job and the step take $1..$7.
-        text = _patched(statement, spec, names, 8 + len(args))
+        text = _filled(statement, about, names, 8 + len(args), ends=ends)
         values = (without_nul(patch[name]) for name in names)
-        return await self._db.fetchrow(text, *arguments(fence), job, step, attempt, *args, *values)
+        row = await self._db.fetchrow(text, *arguments(fence), job, step, attempt, *args, *values)
+        if row is not None and about is not None and (ends or about[1].watch.watched(names)):
+            self._db.hint(EVENTS)
+        return row
 
-    async def _spec(self, job: UUID) -> TableSpec:
-        """The table of the job's object. Jobs begun here are remembered: it never changes."""
+    async def _about(self, job: UUID) -> tuple[str, TableSpec]:
+        """The kind and table of the job's object. Remembered: a job keeps its object."""
         kind = self._object_kinds.get(job)
         if kind is None:
             kind = await self._db.fetchval("select object_kind from job where id = $1", job)
             if kind is None:
                 raise NotFoundError(f"job {job} does not exist", id=job)
-        return spec_of(self._kinds, kind)
+        return kind, spec_of(self._kinds, kind)
 
     async def _explained(self, fence: Fence, job: UUID) -> Job:
         """The job, if the fence holds and covers it; else what is wrong, raised."""
@@ -226,16 +241,45 @@ class PgSteps:
 
 
 @lru_cache(maxsize=512)
-def _patched(statement: str, spec: TableSpec | None, names: tuple[str, ...], first: int) -> str:
-    """The statement with the object's part in it, if there is one."""
-    if spec is None:
-        return statement.format(object_lock="", object_there="", object_patch="")
+def _filled(
+    statement: str,
+    about: tuple[str, TableSpec] | None,
+    names: tuple[str, ...],
+    first: int,
+    *,
+    ends: bool,
+) -> str:
+    """The statement with the object's part in it, if there is one, and with its events."""
+    if about is None:
+        return statement.format(object_lock="", object_there="", object_patch="", events="")
+    kind, spec = about
     table: dict[str, Any] = {"table": spec.table, "key": spec.key}
-    return statement.format(
-        object_lock=OBJECT_LOCK.format(**table),
-        object_there=OBJECT_THERE,
-        object_patch=OBJECT_PATCH.format(assignments=spec.assignments(names, first), **table),
-    )
+    watched = spec.watch.watched(names)
+    seen = sorted({*watched, *spec.watch.describing})
+    parts = {
+        "object_lock": OBJECT_LOCK.format(seen="".join(f", o.{name}" for name in seen), **table),
+        "object_there": OBJECT_THERE,
+        "object_patch": "",
+        "events": "",
+    }
+    if names:
+        parts["object_patch"] = OBJECT_PATCH.format(
+            assignments=spec.assignments(names, first),
+            returned=", ".join(watched) or spec.key,
+            **table,
+        )
+    if watched or ends:
+        told = object_events(
+            spec,
+            kind,
+            names,
+            said=BY_JOB,
+            actor="nullif(j.requested_by, '')",
+            source="j, n, o" if names else "j, n",
+            lines=(ENDED,) if ends else (),
+        )
+        parts["events"] = f", told as ({told}\n)"
+    return statement.format(**parts)
 
 
 def _progress(progress: tuple[int, int, str] | None) -> tuple[int | None, int | None, str | None]:

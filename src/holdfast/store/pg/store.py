@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.store.pg.claims import PgClaims
 from holdfast.store.pg.database import Database
+from holdfast.store.pg.events import PgEvents
 from holdfast.store.pg.jobs import PgJobs
 from holdfast.store.pg.members import PgMembers
 from holdfast.store.pg.objects import PgObjects
@@ -15,7 +16,7 @@ from holdfast.store.pg.steps import PgSteps
 from holdfast.store.pg.tables import Kinds
 
 
-class PgStore(PgMembers, PgClaims, PgJobs, PgSteps, PgObjects):
+class PgStore(PgMembers, PgClaims, PgJobs, PgSteps, PgObjects, PgEvents):
     """Everything the core asks of a store. ``kinds`` names the tables of owned objects."""
 
     def __init__(self, db: Database, kinds: Kinds) -> None:
@@ -24,6 +25,7 @@ class PgStore(PgMembers, PgClaims, PgJobs, PgSteps, PgObjects):
         PgJobs.__init__(self, db, kinds)
         PgSteps.__init__(self, db, kinds)
         PgObjects.__init__(self, db, kinds)
+        PgEvents.__init__(self, db)
         self.db = db
 
     @classmethod

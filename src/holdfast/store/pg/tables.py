@@ -7,23 +7,34 @@ from functools import cached_property
 from typing import TypeAlias
 
 from holdfast.errors import InvalidInputError
+from holdfast.store.events import Watch
+
+NOTHING = Watch()
 
 
 class TableSpec:
     """One kind of owned object: a table with columns ``grp``, ``shard`` and ``entered_epoch``.
 
     ``columns``: every column of its documents, the key among them. ``touched``: the
-    column that says when a row was last written, if it has one.
+    column that says when a row was last written, if it has one. ``watch``: what of it
+    the event log tells about.
     """
 
     def __init__(
-        self, table: str, key: str, columns: Collection[str], touched: str | None = "updated_at"
+        self,
+        table: str,
+        key: str,
+        columns: Collection[str],
+        touched: str | None = "updated_at",
+        watch: Watch = NOTHING,
     ) -> None:
         self.table = table
         self.key = key
         self.columns = tuple(columns)
         self.touched = touched if touched in self.columns else None
-        missing = {key, "grp", "shard", "entered_epoch"} - set(columns)
+        self.watch = watch
+        needed = {*watch.fields, *watch.describing, *((watch.error,) if watch.error else ())}
+        missing = ({key, "grp", "shard", "entered_epoch"} | needed) - set(columns)
         if missing or not all(name.isidentifier() for name in (table, *columns)):
             raise ValueError(f"{table} cannot hold owned objects: it lacks {sorted(missing)}")
 

@@ -28,7 +28,7 @@ create table member (
     lease_until     timestamptz not null,
     registered_at   timestamptz not null default clock_timestamp(),
     gone_reason     text
-);
+) with (fillfactor = 50);  -- renewed every second or two: room for it on the same page
 create index member_living on member (role) where state <> 'gone';
 
 create table shard_claim (
@@ -41,7 +41,7 @@ create table shard_claim (
     since       timestamptz not null default clock_timestamp(),
     previous    uuid,
     primary key (grp, shard)
-);
+) with (fillfactor = 50);
 create index shard_claim_owner on shard_claim (owner, incarnation);
 
 create table job (

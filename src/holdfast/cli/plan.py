@@ -1,0 +1,144 @@
+"""``holdfast plan``: how many conductors, gateways and API processes a fleet takes, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from holdfast.cli.context import Cli
+from holdfast.cli.output import table
+
+if TYPE_CHECKING:
+    from holdfast.ops.planner.answer import Plan
+    from holdfast.ops.planner.costs import CostsFile
+    from holdfast.ops.planner.estate import Tuning
+
+# Options that are fields of ``planner.estate.Images``.
+IMAGES = (
+    "deploy_interface",
+    "boot_option",
+    "source",
+    "force_raw",
+    "images",
+    "image_gb",
+    "raw_gb",
+    "ramdisks",
+    "disk_free_gb",
+)
+POSITIVE = click.FloatRange(min=0, min_open=True)
+NOT_NEGATIVE = click.FloatRange(min=0)
+COUNT = click.IntRange(min=1)
+
+
+@click.command()
+@click.option("--nodes", required=True, type=COUNT, help="Machines.")
+@click.option("--bmc-latency-ms", type=NOT_NEGATIVE, help="Median answer of a BMC.  [50]")
+@click.option("--dead-percent", type=click.FloatRange(0, 100), help="BMCs that are dead.  [1]")
+@click.option(
+    "--sync-interval",
+    "--sync-power-state-interval",
+    "sync_interval_s",
+    type=NOT_NEGATIVE,
+    help="Seconds between two looks at a power state; 0: none.  [as configured, or 60]",
+)
+@click.option(
+    "--concurrent-deploys",
+    "--max-concurrent-deploy",
+    "--max-concurrent-builds",
+    type=COUNT,
+    help="Machines provisioned at the same time.  [10]",
+)
+@click.option("--deploy-s", type=POSITIVE, help="Seconds a deployment takes.  [900]")
+@click.option("--driver", help="Hardware type.  [redfish]")
+@click.option("--network-mbit-s", type=POSITIVE, help="Of one host.  [1000]")
+@click.option("--cores", type=COUNT, help="Of one host.  [4]")
+@click.option("--speed", type=POSITIVE, help="Of a core; 1: the machine measured on.  [1]")
+@click.option("--load-max", type=click.FloatRange(0, 1, min_open=True), help="[0.6]")
+@click.option("--api-requests-s", type=NOT_NEGATIVE, help="In a busy second.  [20]")
+@click.option("--zones", type=COUNT, help="Availability zones.  [1]")
+@click.option("--deploy-interface", type=click.Choice(["direct", "ramdisk"]), help="[direct]")
+@click.option("--boot-option", type=click.Choice(["local", "netboot"]), help="[local]")
+@click.option(
+    "--image-source",
+    "source",
+    type=click.Choice(["url", "http", "swift", "local"]),
+    help="url: plain URLs; else image_download_source.  [url]",
+)
+@click.option("--force-raw/--no-force-raw", default=None, help="force_raw_images.  [yes]")
+@click.option("--images", type=COUNT, help="Distinct instance images.  [1]")
+@click.option("--image-gb", type=POSITIVE, help="One image as downloaded.  [2]")
+@click.option("--raw-gb", type=POSITIVE, help="One image as raw.  [10]")
+@click.option("--ramdisks", type=COUNT, help="Deployment kernel and ramdisk pairs.  [1]")
+@click.option("--disk-free-gb", type=NOT_NEGATIVE, help="Of a conductor's host.")
+@click.option(
+    "--costs",
+    "costs_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Your own unit costs (TOML), over the measured ones.",
+)
+@click.option("--cost", "changes", multiple=True, metavar="NAME=VALUE", help="One unit cost.")
+@click.pass_obj
+def plan(obj: Cli, costs_file: Path | None, changes: tuple[str, ...], **options: Any) -> None:
+    """Size a deployment for a fleet of bare-metal machines.
+
+    Every figure says how it was made. Unit costs were measured; replace any that you know
+    better by --cost or --costs.
+    """
+    from holdfast.ops.planner import baremetal, costs
+    from holdfast.ops.planner.estate import Estate, Images
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if (dead := given.pop("dead_percent", None)) is not None:
+        given["dead_share"] = dead / 100
+    images = Images(**{name: given.pop(name) for name in IMAGES if name in given})
+    interval_s, tuning = _configured(obj)
+    given.setdefault("sync_interval_s", interval_s)
+    estate = Estate(**given, images=images, tuning=tuning)
+    file = costs.load(costs_file, changes)
+    _show(obj, baremetal.plan(estate, file.costs), file)
+
+
+def _configured(obj: Cli) -> tuple[float, Tuning]:
+    """What this deployment's configuration says already."""
+    from holdfast.ops.planner.estate import Estate, Tuning
+
+    settings = obj.load().settings
+    power_sync = getattr(settings, "power_sync", None)
+    interval_s = getattr(power_sync, "interval_s", Estate(nodes=1).sync_interval_s)
+    return float(interval_s), Tuning(
+        pool_max=settings.database.pool_max,
+        running_jobs_max=settings.core.running_jobs_max,
+        gateway_connections_max=settings.bmc.connections_max,
+        connect_timeout_s=settings.bmc.connect_timeout_s,
+    )
+
+
+def _show(obj: Cli, answer: Plan, file: CostsFile) -> None:
+    import msgspec
+
+    from holdfast.ops.planner.answer import number
+
+    document = msgspec.to_builtins(answer) | {"measured": file.measured}
+    rows = [(f.name, number(f.value), f.unit, f.how) for f in answer.figures]
+    obj.show(document, ("figure", "value", "unit", "because"), rows)
+    if obj.output != "table":
+        return
+    limits = [
+        (
+            limit.role,
+            limit.what,
+            number(limit.needs),
+            "<- limits" if answer.limiting[limit.role] == limit.what else " ",
+            limit.how,
+        )
+        for limit in answer.limits
+    ]
+    click.echo("\n" + table(("role", "limit", "asks for", "", "because"), limits))
+    measured = file.measured
+    click.echo(f"\nunit costs, measured {measured['day']} on {measured['machine']}:")
+    for note in answer.notes:
+        click.echo(f"  {note}")
+    for warning in answer.warnings:
+        click.secho(f"warning: {warning}", fg="yellow")

@@ -1,0 +1,98 @@
+"""The checker is checked: a system with known bugs in it must turn the referee red."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+from tests.chaos.client import Client, History
+from tests.chaos.cluster import Cluster, Incarnation, Layout
+from tests.chaos.load import Machines
+from tests.chaos.processes import say, until
+from tests.chaos.run import background
+
+from holdfast.sim.fleet.faults import Faults, Latency
+from holdfast.sim.fleet.referee import Verdict, judge, summary
+
+pytestmark = pytest.mark.chaos
+
+VICTIM = "conductor-h1"
+IN_HAND = 6  # machines in the middle of booting their ramdisk when the victim is stopped
+TRIES = 2
+
+# Each command takes its time, so that a conductor that is stopped stops between two of them.
+LAYOUT = Layout(
+    nodes=32,
+    supervised=1,
+    unsupervised=1,
+    apis=1,
+    buggy=frozenset({"rack", "conductor"}),
+    machines=Faults(latency=Latency(median_s=0.3)),
+)
+
+
+async def test_a_paused_conductor_without_trust_window_behind_a_gateway_without_tokens_is_caught():
+    history = History()
+    async with Cluster(LAYOUT) as cluster, Client(cluster.cloud(), history) as client:
+        machines = Machines(client, cluster.fleet.machines, cluster.fleet.control_url)
+        async with background(machines.watch()):
+            await machines.enrol_all()
+            verdict = Verdict()
+            for wave in range(TRIES):
+                nodes = machines.nodes[wave::TRIES]
+                async with background(*(machines.deploy(node) for node in nodes)):
+                    await pause_in_the_middle(cluster)
+                verdict = verdict_of(cluster)
+                if verdict.counts.get("stale"):
+                    break
+    say(summary(verdict))
+    assert verdict.counts.get("stale"), "the referee saw nothing of a bug that is certainly there"
+
+
+async def pause_in_the_middle(cluster: Cluster) -> None:
+    """Stop the buggy conductor in the middle of its work until it was taken over; wake it."""
+    one = await cluster.incarnation(VICTIM)
+    assert one is not None
+    member = str(one.member)
+    before = inserted_by(cluster, member)
+
+    async def busy() -> bool:
+        return inserted_by(cluster, member) >= before + IN_HAND
+
+    await until(busy, "the victim boots ramdisks", 30)
+    pid = await cluster.pid(VICTIM)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await until(lambda: gone(cluster, one), "the victim's lease is over", 30)
+        passed = taken_from(cluster, member)
+
+        async def taken_over() -> bool:
+            return taken_from(cluster, member) >= passed + IN_HAND // 2
+
+        await until(taken_over, "the other conductor goes on with the same machines", 30)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await asyncio.sleep(2)
+
+
+async def gone(cluster: Cluster, one: Incarnation) -> bool:
+    return await cluster.shards_of(one) == 0
+
+
+def taken_from(cluster: Cluster, member: str) -> int:
+    """How many machines have passed from this member to another."""
+    return sum(takeover.before == member for takeover in verdict_of(cluster).takeovers)
+
+
+def inserted_by(cluster: Cluster, member: str) -> int:
+    """How often this member has put a ramdisk into a machine."""
+    needles = (b'"action":"media"', member.encode())
+    with cluster.fleet.journal.open("rb") as lines:
+        return sum(all(needle in line for needle in needles) for line in lines)
+
+
+def verdict_of(cluster: Cluster) -> Verdict:
+    with cluster.fleet.journal.open("rb") as lines:
+        return judge(lines, require_origin=True)

@@ -1,0 +1,65 @@
+"""``holdfast plan``: the answer in every format, and the names of the reference's options."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from holdfast.cli.main import cli
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOLDFAST_DATA_DIR", str(tmp_path))
+
+
+def planned(*argv: str) -> dict[str, float]:
+    result = CliRunner().invoke(cli, ["plan", *argv, "-o", "json"])
+    assert result.exit_code == 0, result.output
+    return {figure["name"]: figure["value"] for figure in json.loads(result.output)["figures"]}
+
+
+def test_the_table_says_figures_limits_costs_and_warnings():
+    result = CliRunner().invoke(cli, ["plan", "--nodes", "5000"])
+    assert result.exit_code == 0, result.output
+    for words in ("conductors", "<- limits", "unit costs, measured", "warning: ", "I16"):
+        assert words in result.output
+
+
+def test_the_options_of_the_reference_have_their_names():
+    """I11, I13."""
+    usual = planned("--nodes", "5000", "--concurrent-deploys", "4000", "--sync-interval", "5")
+    named = planned(
+        "--nodes",
+        "5000",
+        "--max-concurrent-builds",
+        "4000",
+        "--sync-power-state-interval",
+        "5",
+    )
+    assert usual == named
+    assert usual["conductors"] > 2
+
+
+def test_a_users_own_cost_changes_the_answer():
+    plain = planned("--nodes", "100000")
+    dear = planned("--nodes", "100000", "--cost", "conductor_look_ms=50")
+    assert dear["conductors"] > plain["conductors"]
+
+
+def test_the_configuration_of_the_deployment_is_the_default(monkeypatch: pytest.MonkeyPatch):
+    before = planned("--nodes", "100")["database_connections"]
+    monkeypatch.setenv("HOLDFAST_DATABASE__POOL_MAX", "30")
+    assert planned("--nodes", "100")["database_connections"] == before + 4 * 20
+
+
+def test_disk_and_zones_can_be_asked_for():
+    found = planned(
+        *("--nodes", "10", "--zones", "3", "--image-source", "http", "--images", "4"),
+        *("--no-force-raw", "--image-gb", "5"),
+    )
+    assert found["conductors"] == 3
+    assert found["image_cache_gb"] == 24.6
