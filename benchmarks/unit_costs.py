@@ -16,26 +16,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import aiohttp
 import asyncpg
 import uvloop
 
 from holdfast import __version__
-from holdfast.bmc.client import GatewayClient
-from holdfast.bmc.commands import Origin, Target
-from holdfast.bmc.dispatch import Dispatcher
 from holdfast.cli.demo.cloud import Api
 from holdfast.cli.demo.stage import Fleet, Stage
 from holdfast.ops.planner.costs import FILE
 from holdfast.store.embedded import EmbeddedPostgres
-from holdfast.store.model import ObjectRef, RouteGrant
 
 TITLE = "Unit costs"
 MACHINES = 200
 DEPLOYS = 40
-LOOK_ROUNDS = 25
+LOOKING_S = 30.0
+SETTLE_S = 5.0
 GETS = 4000
 AT_ONCE = 16
 IDLE_S = 5.0
@@ -78,13 +74,6 @@ class Found:
     value: float
     what: str
     how: str
-
-
-class AnyRoute:
-    """Grants every route: what is measured is the way to the BMC, not the database."""
-
-    async def grant_route(self, obj: ObjectRef, gateway: object, incarnation: object) -> RouteGrant:
-        return RouteGrant(term=1, floor=1)
 
 
 def cpu_s(pid: int, *, ended: bool = False) -> float:
@@ -139,7 +128,8 @@ class Bench:
         self.found: dict[str, Found] = {}
         self.rate: dict[str, float] = {}
 
-    async def run(self) -> None:
+    async def run_looks(self) -> None:
+        """The part of a system whose power sync looks every second."""
         await self._enrol()
         await self.cpu.learn_idle()
         how = f"{MACHINES} simulated machines enrolled, nothing asked for, {IDLE_S:g} s"
@@ -147,7 +137,13 @@ class Bench:
         for group in ("conductor", "gateway", "api"):
             share = self.cpu.idle[group] / len(self.cpu.pids[group])
             self._note(f"{group}_idle", share, f"share of a core, idle, {group}", how)
+        await self._all_to(self.nodes, "manage", "manageable")
         await self._looks()
+
+    async def run_rest(self) -> None:
+        """The part of a system without power sync."""
+        await self._enrol()
+        await self.cpu.learn_idle()
         await self._deployments()
         await self._gets()
         self._memory()
@@ -166,57 +162,27 @@ class Bench:
         await each(self.fleet.machines, one)
 
     async def _looks(self) -> None:
-        """Power states, asked for as a conductor does: sealed, through the gateway, by Redfish."""
-        data = self.stage.folder / "data"
-        secret = (data / "gateway.secret").read_text().strip()
-        gateway = GatewayClient(f"http://127.0.0.1:{self._gateway_port()}", secret)
-        dispatcher = Dispatcher(AnyRoute(), gateway)
-        origin = Origin(member=uuid4(), epoch=1)
-        asked = [
-            (ObjectRef("node", uuid4()), Target(address=m["address"])) for m in self.fleet.machines
-        ]
-        secrets = {"username": "admin", "password": "password"}
-
-        async def look(one: tuple[ObjectRef, Target]) -> None:
-            await dispatcher.send(one[0], 1, one[1], secrets, "observe", {}, origin, 30.0)
-
-        async def rounds() -> None:
-            for _ in range(LOOK_ROUNDS):
-                await each(asked, look)
-
-        await each(asked, look)  # sessions are opened and layouts learnt
-        requests, mine = await self._requests(), time.process_time()
-        spent, took = await self.cpu.spent(rounds)
-        looks = LOOK_ROUNDS * len(asked)
-        own = time.process_time() - mine
-        requests = await self._requests() - requests
-        await gateway.close()
+        """Power sync as it is: the conductor asks in batches, the gateway asks the BMCs."""
+        await asyncio.sleep(SETTLE_S)  # sessions are opened and layouts learnt
+        looks, requests = await self._commands(), await self._requests()
+        spent, took = await self.cpu.spent(lambda: asyncio.sleep(LOOKING_S))
+        looks, requests = await self._commands() - looks, await self._requests() - requests
         self.rate["looks"] = looks / took
-        how = f"{looks:,} looks at {len(asked)} BMCs over http"
-        self._note(
-            "drivers.redfish.gateway_look_ms",
-            spent["gateway"] * 1000 / looks,
-            "a look at a BMC's power state, gateway",
-            f"{how}, sessions kept",
-        )
-        self._note(
-            "drivers.redfish.look_requests",
-            requests / looks,
-            "… requests to the BMC",
-            f"{how}, counted by the gateway",
-        )
-        self._note(
-            "drivers.redfish.look_bytes",
-            requests / looks * await self._bytes(),
-            "… bytes both ways",
-            "length of the answer to GET of the system, and 700 for the heads",
-        )
-        self._note(
-            "conductor_look_ms",
-            own * 1000 / looks,
-            "… conductor",
-            f"{how}; sealing the credentials and the way to the gateway and back",
-        )
+        how = f"power sync of {MACHINES} BMCs over http each second, {looks:,.0f} looks"
+        size = requests / looks * await self._bytes()
+        for name, value, what, more in (
+            ("drivers.redfish.gateway_look_ms", spent["gateway"] * 1000 / looks,
+             "a look at a BMC's power state, gateway", "sessions kept"),
+            ("drivers.redfish.look_requests", requests / looks,
+             "… requests to the BMC", "counted by the gateway"),
+            ("drivers.redfish.look_bytes", size,
+             "… bytes both ways", "length of the system's document, and 700 for the heads"),
+            ("conductor_look_ms", spent["conductor"] * 1000 / looks,
+             "… conductor", "credentials sealed for the gateway"),
+            ("database_look_ms", spent["database"] * 1000 / looks,
+             "… database", "nothing had changed"),
+        ):  # fmt: skip
+            self._note(name, value, what, f"{how}; {more}")
 
     async def _deployments(self) -> None:
         nodes = self.nodes[:DEPLOYS]
@@ -316,25 +282,33 @@ class Bench:
             return len(await response.read()) + 700
 
 
-async def measured() -> Bench:
-    """Start a system and a fleet, measure, stop both."""
-    stage = Stage(1)
+async def measured(interval_s: float, part: Callable[[Bench], Awaitable[None]]) -> Bench:
+    """Start a system and a fleet, measure one part, stop both."""
+    stage = Stage(1, {"HOLDFAST_POWER_SYNC__INTERVAL_S": str(interval_s)})
     try:
         cloud = await stage.start_system()
         async with Api(cloud) as api:
             fleet = await stage.start_fleet(MACHINES, api.baremetal_url)
-            slots = await stage.children()
             pids: dict[str, list[int]] = {group: [] for group in GROUPS}
             names = {"rack": "gateway", "postgres": "database"}
-            for slot, pid in slots.items():
+            for slot, pid in (await stage.children()).items():
                 role = slot.partition("-")[0]
                 pids[names.get(role, role)].append(pid)
             postgres = EmbeddedPostgres.prepare(stage.folder / "data")
             bench = Bench(stage, api, fleet, Cpu(pids), postgres.dsn)
-            await bench.run()
+            await part(bench)
             return bench
     finally:
         await stage.close(keep=False)
+
+
+async def both() -> Bench:
+    """A system that does nothing but look at power states, then one that does all the rest."""
+    looks = await measured(1.0, Bench.run_looks)
+    rest = await measured(0.0, Bench.run_rest)
+    rest.found = {**looks.found, **rest.found}
+    rest.rate |= looks.rate
+    return rest
 
 
 def processor() -> str:
@@ -363,7 +337,7 @@ def data_file(found: dict[str, Found]) -> str:
 
 def measure() -> list[tuple[str, str, str]]:
     """Rows of (what, aim, measured)."""
-    bench = uvloop.run(measured())
+    bench = uvloop.run(both())
     FILE.write_text(data_file(bench.found))
     rows = [
         (one.what, "-", f"{one.value:.4g}" + (" ms CPU" if name.endswith("_ms") else ""))

@@ -25,7 +25,7 @@ from holdfast.web.app import Application, AppParts, create_app
 from holdfast.web.products import baremetal_api
 from holdfast.web.settings import WebSettings
 
-TABLES = "node, port, job, shard_claim, member"
+TABLES = "node, port, job, shard_claim, member, chassis, allocation, deploy_template, runbook"
 MASTER_KEY = b"a master key for tests, 32 bytes"
 
 

@@ -3,8 +3,11 @@ from __future__ import annotations
 import pytest
 
 from holdfast.baremetal.drivers import (
+    DRIVERS,
+    FAKE,
     INTERFACES,
     REDFISH,
+    does_something,
     driver_named,
     info_fault,
     is_secret,
@@ -58,6 +61,18 @@ def test_keys_that_hold_none_are_not_hidden():
 
 
 def test_a_driver_has_an_implementation_of_every_interface():
-    assert set(REDFISH.interfaces) == set(INTERFACES)
-    assert REDFISH.supports("power")
-    assert not REDFISH.supports("raid")
+    for driver in DRIVERS.values():
+        assert set(driver.interfaces) == set(INTERFACES)
+    assert does_something(REDFISH.default("power"))
+    assert not does_something(REDFISH.default("raid"))
+
+
+def test_a_driver_that_is_not_enabled_is_refused_with_those_that_are():
+    with pytest.raises(InvalidInputError, match="is not enabled .* use one of: redfish"):
+        driver_named("fake-hardware", ("redfish",))
+
+
+@pytest.mark.parametrize("delay_s", [-1, 61, "1", True, None])
+def test_fake_hardware_takes_a_delay_within_reason(delay_s: object):
+    assert "fake_power_delay_s" in (info_fault(FAKE, {"fake_power_delay_s": delay_s}) or "")
+    assert info_fault(FAKE, {"fake_power_delay_s": 0.5}) is None

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.baremetal.fields import NODE, PORT, checked, shown, too_new, writable
+from holdfast.baremetal.fields import NODE, PORT, checked, too_new, writable
+from holdfast.baremetal.resources import NODES, PORTS
 from holdfast.errors import InvalidInputError
 
 # From the API's version history: the microversion that brought each field.
@@ -46,20 +47,20 @@ BROUGHT = {
 
 @pytest.mark.parametrize(("name", "minor"), BROUGHT.items())
 def test_a_field_appears_with_its_microversion(name: str, minor: int):
-    assert name not in shown("node", minor - 1)
-    assert name in shown("node", minor)
+    assert name not in NODES.shown(minor - 1)
+    assert name in NODES.shown(minor)
     assert too_new(NODE, name, minor - 1)
     assert not too_new(NODE, name, minor)
 
 
 def test_the_highest_version_shows_every_field_that_clients_know():
-    assert len(shown("node", 95)) == len(NODE) == 67
+    assert len(NODES.shown(95)) == len(NODE) == 67
 
 
 def test_ports_grow_by_microversion_too():
-    assert {"uuid", "address", "node_uuid", "extra"} <= set(shown("port", 1))
-    assert "local_link_connection" not in shown("port", 18)
-    assert set(shown("port", 95)) == set(PORT)
+    assert {"uuid", "address", "node_uuid", "extra"} <= set(PORTS.shown(1))
+    assert "local_link_connection" not in PORTS.shown(18)
+    assert set(PORTS.shown(95)) == set(PORT)
 
 
 def test_what_the_owner_writes_no_client_may_write():

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from uuid import UUID
 
-from holdfast.bmc.commands import Command, GatewayIdentity, Origin, Target
+from holdfast.bmc.commands import Command, GatewayIdentity, Lane, Origin, Target
 from holdfast.bmc.gate import Mark
 from holdfast.store.model import Json
 
@@ -31,6 +31,7 @@ def command(
     protocol: str = "redfish",
     auth_type: str = "auto",
     verify_ca: bool | str = True,
+    lane: Lane = "normal",
 ) -> Command:
     return Command(
         bmc=bmc,
@@ -48,6 +49,7 @@ def command(
         sealed=sealed,
         params=params or {},
         deadline_s=deadline_s,
+        lane=lane,
     )
 
 

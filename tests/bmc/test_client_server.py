@@ -16,6 +16,7 @@ from tests.bmc.mockbmc import PASSWORD, USER, MockBmc
 from holdfast.bmc import errors as bmc_errors
 from holdfast.bmc import wire
 from holdfast.bmc.client import GatewayClient
+from holdfast.bmc.commands import Observed
 from holdfast.bmc.errors import (
     BmcError,
     BmcTimeoutError,
@@ -95,6 +96,62 @@ async def test_what_the_gate_refuses_is_raised_at_the_client(client):
     with pytest.raises(StaleTokenError) as caught:
         await client.command(command(7))
     assert caught.value.details == {"token": 7, "seen": 8}
+
+
+async def test_many_are_observed_in_one_request_and_each_answers_for_itself(client):
+    other = UUID(int=201)
+    async with MockBmc() as bmc, MockBmc() as slow:
+        identity = await client.identity()
+        for one in (BMC, other):
+            await client.floor(one, incarnation=identity.incarnation, term=5, floor=3)
+        released = asyncio.Event()
+        slow.before = lambda _: released.wait()
+        slow.authenticated = bmc.authenticated = False
+        commands = [
+            command(address=slow.url, lane="sync"),
+            command(bmc=other, address=bmc.url, lane="sync", params={"power_only": True}),
+            command(bmc=UUID(int=202), lane="sync"),
+        ]
+        found: dict[int, Observed] = {}
+        async for together in client.observe(commands):
+            found |= {one.index: one for one in together}
+            if {1, 2} <= found.keys():
+                assert released.is_set() or 0 not in found
+                released.set()
+    assert found[1].result is not None
+    assert found[1].result["power_state"] == "power off"
+    assert isinstance(found[2].error, FloorNeededError)
+    assert (found[0].error, 0 < found[1].seconds < 60) == (None, True)
+
+
+async def test_no_observations_are_an_answer_too_and_other_commands_are_refused(client):
+    assert [one async for one in client.observe([])] == []
+    with pytest.raises(InvalidInputError, match="lane sync"):
+        await anext(client.observe([command(action="set_power")]))
+
+
+@pytest.mark.parametrize("ending", [b"", b'{"index":1,"sec', b"<html>"])
+async def test_a_gateway_that_ends_in_the_middle_owes_the_rest(ending):
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=b'{"index":0,"seconds":0.1,"result":{}}\n' + ending)
+
+    app = web.Application()
+    app.router.add_post(wire.OBSERVATIONS, answer)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    client = GatewayClient(f"http://127.0.0.1:{runner.addresses[0][1]}", SECRET)
+    found: list[Observed] = []
+
+    async def observe() -> None:
+        async for together in client.observe([command(lane="sync"), command(lane="sync")]):
+            found.extend(together)
+
+    with pytest.raises(GatewayUnavailableError):
+        await observe()
+    assert [one.index for one in found] == [0]
+    await client.close()
+    await runner.cleanup()
 
 
 async def test_marks_outlive_the_process(gateway, client):

@@ -81,6 +81,15 @@ async def test_observe_tells_power_boot_device_and_media(rig):
     }
 
 
+async def test_observing_the_power_only_reads_one_resource(rig):
+    rig.bmc.image = "http://192.0.2.9/a.iso"
+    await rig("observe", power_only=True)
+    before = len(rig.bmc.journal)
+    seen = await rig("observe", power_only=True)
+    assert rig.bmc.journal[before:] == [("GET", SYSTEM)]
+    assert (seen["power_state"], seen["media"]) == ("power off", None)
+
+
 @pytest.mark.parametrize(
     ("said", "state", "moving"),
     [

@@ -2,7 +2,8 @@
 
 Only here, never in production code. They show that the referee can find what it is to find:
 
-- conductor: no trust window. Whatever it had in hand goes on when it wakes up.
+- conductor: no trust window, and deaf to being told that its lease is over. Whatever it had in
+  hand goes on when it wakes up.
 - rack: no token check. The gateway executes what an earlier owner sends.
 """
 
@@ -33,6 +34,9 @@ class BlindGate(Gate):
 class EndlessTrust(TrustWindow):
     """A member that always believes that it may act."""
 
+    def end(self) -> None:
+        return
+
     def open(self) -> bool:
         return True
 
@@ -45,7 +49,7 @@ def put_bugs_back(role: str) -> None:
     if role == "rack":
         setattr(gateway, Gate.__name__, BlindGate)
     elif role == "conductor":
-        for name in ("open", "guard"):
+        for name in ("end", "open", "guard"):
             setattr(TrustWindow, name, vars(EndlessTrust)[name])
 
 

@@ -19,17 +19,19 @@ from holdfast.sim.fleet.referee import Verdict, judge, summary
 pytestmark = pytest.mark.chaos
 
 VICTIM = "conductor-h1"
-IN_HAND = 6  # machines in the middle of booting their ramdisk when the victim is stopped
+BEGUN = 3  # machines that have a ramdisk inserted when the victim is stopped
+TAKEN = 5  # machines that another goes on with before the victim wakes up
 TRIES = 2
 
 # Each command takes its time, so that a conductor that is stopped stops between two of them.
 LAYOUT = Layout(
-    nodes=32,
+    nodes=40,
     supervised=1,
     unsupervised=1,
     apis=1,
+    lease_s=3.0,
     buggy=frozenset({"rack", "conductor"}),
-    machines=Faults(latency=Latency(median_s=0.3)),
+    machines=Faults(latency=Latency(median_s=0.4, sigma=0.5, max_s=2.0)),
 )
 
 
@@ -59,7 +61,7 @@ async def pause_in_the_middle(cluster: Cluster) -> None:
     before = inserted_by(cluster, member)
 
     async def busy() -> bool:
-        return inserted_by(cluster, member) >= before + IN_HAND
+        return inserted_by(cluster, member) >= before + BEGUN
 
     await until(busy, "the victim boots ramdisks", 30)
     pid = await cluster.pid(VICTIM)
@@ -69,12 +71,19 @@ async def pause_in_the_middle(cluster: Cluster) -> None:
         passed = taken_from(cluster, member)
 
         async def taken_over() -> bool:
-            return taken_from(cluster, member) >= passed + IN_HAND // 2
+            return taken_from(cluster, member) >= passed + TAKEN
 
         await until(taken_over, "the other conductor goes on with the same machines", 30)
     finally:
         os.kill(pid, signal.SIGCONT)
     await asyncio.sleep(2)
+    os.kill(pid, signal.SIGKILL)  # it would not notice by itself that it is over
+    await until(lambda: back(cluster, one), "the victim is started again", 30)
+
+
+async def back(cluster: Cluster, before: Incarnation) -> bool:
+    one = await cluster.incarnation(VICTIM)
+    return one is not None and one != before and await cluster.shards_of(one) > 0
 
 
 async def gone(cluster: Cluster, one: Incarnation) -> bool:

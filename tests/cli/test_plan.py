@@ -59,7 +59,7 @@ def test_the_configuration_of_the_deployment_is_the_default(monkeypatch: pytest.
 def test_disk_and_zones_can_be_asked_for():
     found = planned(
         *("--nodes", "10", "--zones", "3", "--image-source", "http", "--images", "4"),
-        *("--no-force-raw", "--image-gb", "5"),
+        *("--no-force-raw", "--image-gb", "5", "--network-mbit-s", "10000"),
     )
     assert found["conductors"] == 3
     assert found["image_cache_gb"] == 24.6

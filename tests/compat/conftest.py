@@ -45,6 +45,7 @@ def system(folder: Path, request: pytest.FixtureRequest) -> Generator[System]:
     coverage = request.config.pluginmanager.get_plugin("holdfast-coverage")
     assert isinstance(coverage, Coverage)
     coverage.read(system)
+    assert coverage.crashes() == []
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +54,7 @@ def fleet(folder: Path, system: System) -> Generator[Fleet]:
     fleet = Fleet(folder, system.baremetal_url, count=FLEET_MACHINES)
     yield fleet
     fleet.stop()
+    fleet.assert_no_double_command()
 
 
 @pytest.fixture(scope="session")

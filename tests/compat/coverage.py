@@ -1,7 +1,8 @@
 """Which routes the clients used and how they were answered: docs/compatibility.md is made of it.
 
 A pytest plugin. It reads the API processes' access logs, in which each client gives its name.
-The document is written when all tests passed and HOLDFAST_COMPAT_DOC is set, as by ``make compat``.
+The document is written when all tests ran and passed and HOLDFAST_COMPAT_DOC is set, as by
+``make compat``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tests.compat.system import ROOT, System
 
 PINNED = ROOT / "tests" / "requirements-clients.txt"
 DOCUMENT = ROOT / "docs" / "compatibility.md"
+UNAVAILABLE = 503  # said on purpose, as when the database is away
 WORKS, REFUSED, UNKNOWN = "works", "refused with a clear error", "unknown"
 
 _HEAD = """\
@@ -27,8 +29,8 @@ Written by `make compat`, from runs of the unmodified clients as subprocesses ov
 *Works*: a client used the route and was answered as it expects. *Refused*: a client was told in a
 sentence that this release lacks it. *Unknown*: none has tried it in these tests.
 
-The clients: {clients}. The machines: Holdfast's own fleet, and {emulator}.
-"""
+The clients: {clients}.
+The machines: Holdfast's own fleet, and {emulator}."""
 
 
 class Coverage:
@@ -37,7 +39,7 @@ class Coverage:
     def __init__(self, *, write: bool) -> None:
         self._write = write
         self._seen: dict[tuple[str, str], dict[int, set[str]]] = defaultdict(dict)
-        self._failed = False
+        self._whole = True  # every test ran, and passed
 
     def read(self, system: System) -> None:
         """Count what this system's logs tell."""
@@ -46,7 +48,19 @@ class Coverage:
                 self._note(line)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._failed = self._failed or report.failed
+        self._whole = self._whole and not report.failed
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self._whole = self._whole and not items
+
+    def crashes(self) -> list[str]:
+        """Requests that were answered with a fault of the server's own."""
+        return [
+            f"{method} {path}: {status}"
+            for (method, path), by_status in self._seen.items()
+            for status in by_status
+            if status >= 500 and status != UNAVAILABLE
+        ]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self._seen:
@@ -54,7 +68,7 @@ class Coverage:
         answers = [status for _, _, status, _ in self._table()]
         counts = ", ".join(f"{answers.count(s)} {s}" for s in (WORKS, REFUSED, UNKNOWN))
         terminalreporter.write_line(f"routes of the Bare Metal and Identity APIs: {counts}")
-        if self._write and not self._failed:
+        if self._write and self._whole:
             DOCUMENT.write_text(self.document())
             terminalreporter.write_line(f"written: {DOCUMENT.relative_to(ROOT)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import msgspec
 from tests.compat.clients import BIN
 from tests.compat.programs import Program, free_ports
 
+MODULE = (sys.executable, "-m", "holdfast.sim.fleet")
 USERNAME, PASSWORD = "admin", "a mock's password"
 PASSWORD_BCRYPT = "$2b$04$yvR9iNUbziJF//Qh5/QAYuaaeRkWhwdF0AwEWsChr7kY8EbV4NGhm"
 
@@ -40,7 +42,7 @@ class Fleet:
         self, folder: Path, api_url: str, *options: str, count: int, name: str = "fleet"
     ) -> None:
         self.journal = folder / f"{name}.journal.jsonl"
-        argv = [sys.executable, "-m", "holdfast.sim.fleet", "--api-url", api_url, *TIMES]
+        argv = [*MODULE, "--api-url", api_url, *TIMES]
         argv += ["--count", str(count), "--port-base", "0", "--journal", str(self.journal)]
         argv += ["--username", USERNAME, "--password", PASSWORD]
         self.program = Program([*argv, *options], folder / f"{name}.log")
@@ -63,6 +65,13 @@ class Fleet:
     def control(self, path: str) -> Any:
         with urllib.request.urlopen(f"{self.control_url}/control/{path}", timeout=10) as response:
             return json.load(response)
+
+    def assert_no_double_command(self) -> int:
+        """The referee's verdict over what its BMCs and agents heard; returns how many commands."""
+        argv = [*MODULE, "referee", str(self.journal), "--require-origin", "--json"]
+        judged = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert judged.returncode == 0, judged.stdout + judged.stderr
+        return int(json.loads(judged.stdout)["commands"])
 
     def stop(self) -> None:
         self.program.stop()

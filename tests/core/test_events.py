@@ -164,9 +164,7 @@ async def test_a_store_that_is_away_ends_the_follower_at_its_position(
     assert feed.followers == 0
 
 
-async def test_the_shared_reader_outlives_an_outage(
-    store: Counted, waker: Hinted, feed: EventFeed
-):
+async def test_the_shared_reader_outlives_an_outage(store: Counted, waker: Hinted, feed: EventFeed):
     now = await feed.now()
     async with aclosing(feed.follow(now, EVERYTHING, idle_s=60)) as pages:
         waiting = asyncio.create_task(take(pages, 2))

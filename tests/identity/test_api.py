@@ -107,7 +107,8 @@ async def test_scopes_project_system_unscoped_and_default(
         (by_password(system={"all": False}), 400),
         (by_password(domain={"id": "default"}), 400),
         (by_token("unknown"), 401),
-        ({"auth": {"identity": {"methods": ["application_credential"]}}}, 401),
+        ({"auth": {"identity": {"methods": ["saml2"]}}}, 401),
+        ({"auth": {"identity": {"methods": ["application_credential"]}}}, 400),
         ({"auth": {"identity": {"methods": []}}}, 401),
         ({"auth": {"identity": {"methods": ["password"]}}}, 400),
         ({"auth": {"identity": {"methods": ["token"]}}}, 400),
@@ -126,17 +127,6 @@ async def test_a_login_that_cannot_be_is_refused_in_keystones_shape(
     assert error["title"] in ("Unauthorized", "Bad Request")
     assert error["message"]
     assert "X-Subject-Token" not in answer.headers
-
-
-async def test_application_credentials_are_refused_and_it_says_so(api: httpx.AsyncClient):
-    body = {"auth": {"identity": {"methods": ["application_credential"]}}}
-    answer = await api.post("/auth/tokens", json=body)
-    assert "application credentials are not" in answer.json()["error"]["message"]
-    token = await log_in(api)
-    url = f"/users/{token['user']['id']}/application_credentials"
-    answer = await api.post(url, json={"application_credential": {"name": "x"}})
-    assert answer.status_code == 400
-    assert "not supported" in answer.json()["error"]["message"]
 
 
 async def test_too_many_failures_are_429_with_retry_after(api: httpx.AsyncClient):
@@ -224,7 +214,9 @@ async def test_projects_users_and_roles_have_a_life(api: httpx.AsyncClient):
         ("projects", {"project": {"name": "x", "enabled": "maybe"}}),
         ("users", {"user": {"name": "x"}}),
         ("users", {"user": {"name": "x", "password": "short"}}),
-        ("users", {"user": {"name": "x", "password": "long enough", "email": "x@y"}}),
+        ("users", {"user": {"name": "x", "password": "long enough", "options": {"a": 1}}}),
+        ("users", {"user": {"name": "x", "password": "long enough", "email": "x" * 300}}),
+        ("projects", {"project": {"name": "x", "tags": ["a,b"]}}),
     ],
 )
 async def test_what_cannot_be_kept_is_refused(api: httpx.AsyncClient, path: str, body: Any):

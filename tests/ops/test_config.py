@@ -150,6 +150,16 @@ def test_names_of_the_reference_are_taken_and_answered_with_ours(toml):
     assert "HOLDFAST_API__API_WORKERS) is called api.processes here" in text
 
 
+def test_the_references_names_for_power_sync_and_for_limits(toml):
+    """I11 ``sync_power_state_interval``; I13: what limits simultaneous provisioning."""
+    text = "sync_power_state_interval = 120\nmax_concurrent_deploy = 7\nmax_concurrent_clean = 3"
+    loaded = config.load(toml(f"[conductor]\n{text}"), {"HOLDFAST_DATA_DIR": "/nonexistent"})
+    assert loaded.settings.power_sync.interval_s == 120
+    assert loaded.settings.provisioning.concurrent_deploys_max == 7
+    assert loaded.settings.provisioning.concurrent_cleans_max == 3
+    assert len(loaded.warnings) == 3
+
+
 def test_our_own_name_wins_over_that_of_the_reference(toml):
     path = toml("[api]\nmax_limit = 77")
     environ = {"HOLDFAST_DATA_DIR": "/nonexistent", "HOLDFAST_BAREMETAL__PAGE_MAX": "50"}

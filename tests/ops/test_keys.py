@@ -11,12 +11,14 @@ from tests.database import fresh_database_url  # noqa: F401
 
 from holdfast.baremetal.credentials import decrypt_driver_secrets, encrypt_driver_secrets
 from holdfast.baremetal.models import KINDS
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, StoreUnavailableError
 from holdfast.ops.keys import SEALED, KeyReporter, KeysNotFollowedError, Rotation, token_key
+from holdfast.store.events import EventFilter
 from holdfast.store.keyring import MASTER_KEY_VARIABLE, Keyring, LiveVault, MasterKeys, id_of
 from holdfast.store.model import Member, MemberSpec
 from holdfast.store.pg.database import Database
-from holdfast.store.pg.keys import PgKeys
+from holdfast.store.pg.events import PgEvents
+from holdfast.store.pg.keys import KeyReport, PgKeys
 from holdfast.store.pg.store import PgStore
 from holdfast.store.secrets import SecretError, Vault
 
@@ -107,6 +109,9 @@ async def test_every_secret_is_sealed_by_the_new_key_and_still_opens(house: Hous
         with pytest.raises(SecretError):
             await house.password(nodes[n], Vault(OLD))
     assert await token_key(house.db, process.vault) == key  # tokens outlive the rotation
+    page = await PgEvents(house.db).events(None, 100, EventFilter(kinds=("audit.master_key.*",)))
+    assert [event.kind.rpartition(".")[2] for event in page.events] == ["begin", "end"]
+    assert page.events[1].data["retired"] == [id_of(OLD)]
 
 
 async def test_nobody_seals_with_a_key_that_another_process_cannot_open(house: House):
@@ -213,6 +218,17 @@ async def test_keys_of_the_environment_are_not_ours_to_change(house: House):
     done = await house.rotation(both).run()
     assert (done.current, done.moved) == (id_of(new), 1)
     assert done.retired == [id_of(OLD)]
+
+
+async def test_without_a_database_nothing_is_begun(house: House):
+    class Away(PgKeys):
+        async def reports(self) -> list[KeyReport]:
+            raise StoreUnavailableError("away")
+
+    keys = Away(house.db, SEALED)
+    with pytest.raises(StoreUnavailableError):
+        await Rotation(house.keyring, keys, house.said.append, wait_s=1).run()
+    assert house.keyring.keys() == MasterKeys(current=OLD)
 
 
 async def test_a_process_that_is_gone_is_not_waited_for(house: House):

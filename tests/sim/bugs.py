@@ -20,7 +20,7 @@ from holdfast.core.members import Membership
 from holdfast.sim.memstore import MemStore
 from holdfast.sim.processes import SimWaker
 from holdfast.sim.world import Bugs
-from holdfast.store.model import Claim, Fence, Job, Member, StepEnd, StepSleep
+from holdfast.store.model import Claim, Fence, Job, Member, StepSleep
 from holdfast.store.port import Store, Waker
 
 
@@ -172,17 +172,3 @@ class BeginsAnyStep(Bugs):
                 return await self.store.begin_step(fence, job, step)
 
         return cast("Store", Forgetful(truth))
-
-
-class EndsAnyAttempt(Bugs):
-    """A step's end is taken from whoever brings it, whatever attempt is in hand."""
-
-    def store(self, truth: MemStore) -> Store:
-        class Lenient(Decorated):
-            async def end_step(self, fence: Fence, job: UUID, end: StepEnd) -> Job:
-                found = truth.tables.jobs.get(job)
-                if found is not None and found.step_open:
-                    end = msgspec.structs.replace(end, step=found.step or "", attempt=found.attempt)
-                return await self.store.end_step(fence, job, end)
-
-        return cast("Store", Lenient(truth))

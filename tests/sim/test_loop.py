@@ -246,3 +246,20 @@ def test_what_nobody_caught_is_kept_for_the_verdict(loop: SimLoop) -> None:
     loop.run(main())
     assert {type(error) for error in loop.errors} == {ValueError}
     assert len(loop.errors) == 2
+
+
+def test_a_timer_of_the_world_fires_although_everybody_is_paused(loop: SimLoop) -> None:
+    process = Process("p")
+    seen: list[float] = []
+
+    async def main() -> None:
+        loop.pause(process)
+        loop.call_outside(1, seen.append, 1.0)
+        loop.call_outside(1, seen.append, 2.0, process=process)
+        await asyncio.sleep(2)
+        assert seen == [1.0]
+        loop.resume(process)
+        await asyncio.sleep(0.1)
+
+    loop.run(main())
+    assert seen == [1.0, 2.0]

@@ -55,7 +55,9 @@ PASS_TIME = (
     "update member set lease_until = lease_until - $1 * interval '1 s'",
     "update database_life set noticed_at = noticed_at - $1 * interval '1 s'",
     "update job set wake_at = wake_at - $1 * interval '1 s',"
-    " deadline = deadline - $1 * interval '1 s', created_at = created_at - $1 * interval '1 s'",
+    " deadline = deadline - $1 * interval '1 s', created_at = created_at - $1 * interval '1 s',"
+    " due_at = due_at - $1 * interval '1 s', finished_at = finished_at - $1 * interval '1 s',"
+    " updated_at = updated_at - $1 * interval '1 s'",
     "update event set at = at - $1 * interval '1 s'",
 )
 

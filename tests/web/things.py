@@ -72,7 +72,7 @@ def error_headers(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     return {"X-Things-Version": headers.get(b"x-things-version", b"1").decode()}
 
 
-def rewrite(path: str) -> str:
+def rewrite(path: str, headers: Mapping[bytes, bytes]) -> str:
     return f"/v1{path}" if path.startswith("/things") else path
 
 

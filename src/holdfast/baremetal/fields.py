@@ -57,7 +57,7 @@ class Columns:
     def time(self, name: str, since: int = 1) -> Field:
         """A time, as the API writes it."""
         utc = f"{self._alias}.{name} at time zone 'UTC'"
-        sql = f"to_char({utc}, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"')"
+        sql = f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"\')'
         return Field(name=name, sql=sql, since=since, sortable=True)
 
     def plain(self, name: str, since: int = 1, *, type: Any = None, column: str = "") -> Field:  # noqa: A002

@@ -24,10 +24,13 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def doctor(obj: Cli, fix: str | None) -> None:
     """Examine this host, its database and the deployment; status 1 if anything fails."""
     from holdfast.ops.doctor import Level, examine, fix_epochs
+    from holdfast.ops.keys import operator
+    from holdfast.store.events import acting
 
     loaded, datadir = obj.load(), obj.datadir()
     if fix is not None:
-        done = asyncio.run(fix_epochs(loaded.settings, datadir))
+        with acting(operator()):
+            done = asyncio.run(fix_epochs(loaded.settings, datadir))
         document = {"last": done.last, "claims": done.claims, "routes": done.routes}
         row = (done.last, done.claims, done.routes)
         obj.show(document, ("sequence at", "claims renewed", "routes renewed"), [row])

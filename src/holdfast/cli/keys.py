@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from holdfast.cli.context import Cli
+from holdfast.errors import ConfigError
 
 if TYPE_CHECKING:
     from holdfast.ops.keys import Rotated
@@ -70,9 +71,15 @@ def rotate(obj: Cli, wait_s: float) -> None:
 
 
 def _keyring(obj: Cli) -> Keyring:
-    from holdfast.store.keyring import Keyring
+    from holdfast.store.keyring import MASTER_KEY_VARIABLE, Keyring
 
-    return Keyring(obj.datadir().master_key, os.environ)
+    path = obj.datadir().master_key
+    if not path.exists() and not os.environ.get(MASTER_KEY_VARIABLE):
+        raise ConfigError(
+            f"there is no master key at {path}: name the data directory (HOLDFAST_DATA_DIR), or "
+            "start the system once, which makes it"
+        )
+    return Keyring(path, os.environ)
 
 
 def _states(there: MasterKeys) -> dict[str, str]:
@@ -103,16 +110,19 @@ async def _look(obj: Cli) -> tuple[dict[str, int], list[dict[str, Any]]]:
 
 async def _rotate(obj: Cli, wait_s: float) -> Rotated:
     from holdfast.ops.database import database_url
-    from holdfast.ops.keys import SEALED, Rotation
+    from holdfast.ops.keys import SEALED, Rotation, operator
+    from holdfast.store.events import acting
     from holdfast.store.pg.database import Database
     from holdfast.store.pg.keys import PgKeys
 
+    keyring = _keyring(obj)
     url = await database_url(obj.load().settings, obj.datadir())
     async with await Database.open(url, max=2) as db:
         rotation = Rotation(
-            _keyring(obj),
+            keyring,
             PgKeys(db, SEALED),
             lambda text: click.echo(text, err=True),
             wait_s=wait_s,
         )
-        return await rotation.run()
+        with acting(operator()):
+            return await rotation.run()

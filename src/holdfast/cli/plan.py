@@ -102,16 +102,17 @@ def plan(obj: Cli, costs_file: Path | None, changes: tuple[str, ...], **options:
 
 def _configured(obj: Cli) -> tuple[float, Tuning]:
     """What this deployment's configuration says already."""
-    from holdfast.ops.planner.estate import Estate, Tuning
+    from holdfast.ops.planner.estate import Tuning
 
     settings = obj.load().settings
-    power_sync = getattr(settings, "power_sync", None)
-    interval_s = getattr(power_sync, "interval_s", Estate(nodes=1).sync_interval_s)
-    return float(interval_s), Tuning(
+    sync = settings.power_sync
+    return sync.interval_s, Tuning(
         pool_max=settings.database.pool_max,
-        running_jobs_max=settings.core.running_jobs_max,
-        gateway_connections_max=settings.bmc.connections_max,
-        connect_timeout_s=settings.bmc.connect_timeout_s,
+        concurrent_deploys_max=settings.provisioning.concurrent_deploys_max,
+        looks_in_flight_max=sync.in_flight_max,
+        dead_timeout_s=sync.timeout_max_s,
+        dead_intervals=sync.backoff_intervals_max,
+        gateway_looks_max=settings.bmc.observations_max,
     )
 
 

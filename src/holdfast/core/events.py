@@ -128,6 +128,7 @@ class EventFeed:
     async def _read(self) -> None:
         if self._from is None:
             self._from = self._to = await self.now()
+            self._tell()  # somebody may have looked before this, and wait for what came since
         while True:
             page = await self._store.events(self._to, PAGE)
             self._kept.extend(page.events)
@@ -135,10 +136,13 @@ class EventFeed:
             while len(self._kept) > KEPT_MAX:
                 self._from = self._kept.popleft().position
             if page.events:
-                moved, self._moved = self._moved, asyncio.Event()
-                moved.set()
+                self._tell()
             if not page.more:
                 return
+
+    def _tell(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
 
 
 async def _within(event: asyncio.Event, timeout_s: float) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 
 from holdfast.core.lease import TrustWindow
 from holdfast.errors import HoldfastError
-from holdfast.store.model import Fence, Job, JobError, JobState, Json, Member
+from holdfast.store.model import Fence, Hold, Job, JobError, JobState, Json, Member
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,15 +47,33 @@ Outcome: TypeAlias = Done | Sleep | Fail
 
 
 class StepContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step may know. ``object`` is the object's document, read for this run."""
+    """What a step may know. ``object`` is the object's document, read for this run.
+
+    ``under``: what the step's writes are made under, a claim's fence or, of an unbound
+    job (whose ``object`` is empty), a hold.
+    """
 
     job: Job
     object: dict[str, Json]
     member: Member
-    fence: Fence
+    under: Fence | Hold
     window: TrustWindow
     now: float  # the database's clock, seconds since the epoch
     resumed: bool  # begun before, end unknown: observe before acting
+
+    @property
+    def fence(self) -> Fence:
+        """The claim a bound job runs under; ``LookupError`` for an unbound one."""
+        if isinstance(self.under, Hold):
+            raise LookupError(f"job {self.job.id} is unbound and runs under no claim")
+        return self.under
+
+    @property
+    def hold(self) -> Hold:
+        """What an unbound job runs under; ``LookupError`` for a bound one."""
+        if isinstance(self.under, Fence):
+            raise LookupError(f"job {self.job.id} is bound and runs under a claim")
+        return self.under
 
     @property
     def args(self) -> dict[str, Json]:
@@ -105,7 +123,8 @@ class Handler(Protocol):
     ) -> dict[str, Json]:
         """The object's fields after the job's end, written in the same transaction.
 
-        Called for every end: success, failure, cancellation. Pure.
+        Called for every end: success, failure, cancellation; of unbound jobs never, which
+        have no object. Pure.
         """
         ...
 

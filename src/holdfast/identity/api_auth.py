@@ -4,24 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from litestar import Response, delete, get, post
 
 from holdfast.errors import ForbiddenError, InvalidInputError, NotAuthenticatedError, NotFoundError
 from holdfast.identity import wire
 from holdfast.identity.catalog import Catalog
-from holdfast.identity.models import Token, User
+from holdfast.identity.models import Scope, Token, User
 from holdfast.identity.parameters import AnyRequest, TheCaller, TheCatalog, TheIdentity
 from holdfast.identity.policy import Role
 from holdfast.identity.service import Identity
+from holdfast.identity.wire_credentials import proof_of
+
+METHODS = ("password", "token", "application_credential")
+
+
+class Proved(msgspec.Struct, frozen=True, kw_only=True):
+    """Who was proved, and by what besides a password: a token, or a credential's id.
+
+    ``scope``: the only one that the proof is good for, if there is only one.
+    """
+
+    user: User
+    parent: Token | None = None
+    credential: str | None = None
+    scope: Scope | None = None
 
 
 @post("/v3/auth/tokens", opt={"policy": "public"})
 async def issue(request: AnyRequest, identity: TheIdentity, catalog: TheCatalog) -> Response[Any]:
-    """Log in by password or by token: 201 with the token in X-Subject-Token."""
+    """Log in by password, token or application credential: 201 with X-Subject-Token."""
     asked = wire.decode(await request.body(), wire.AuthRequest).auth
-    user, parent = await _authenticate(request, identity, asked.identity)
+    scope = wire.scope_of(asked.scope)
+    proved = await _authenticate(request, identity, asked.identity, scope)
     secret, token = await identity.issue(
-        user, wire.scope_of(asked.scope), asked.identity.methods, parent=parent
+        proved.user,
+        proved.scope or scope,
+        asked.identity.methods,
+        parent=proved.parent,
+        credential=proved.credential,
     )
     request.scope["user"] = token.caller  # for the access log
     view = await _view(request, identity, catalog, token)
@@ -29,31 +50,58 @@ async def issue(request: AnyRequest, identity: TheIdentity, catalog: TheCatalog)
 
 
 async def _authenticate(
-    request: AnyRequest, identity: Identity, asked: wire.AuthIdentity
-) -> tuple[User, Token | None]:
+    request: AnyRequest, identity: Identity, asked: wire.AuthIdentity, scope: Scope
+) -> Proved:
     """Prove every method that is named; they must mean the same user."""
-    unknown = set(asked.methods) - {"password", "token"}
+    unknown = set(asked.methods) - set(METHODS)
     if unknown or not asked.methods:
         names = ", ".join(sorted(unknown)) or "none"
         raise NotAuthenticatedError(
             f"Attempted to authenticate with an unsupported method ({names}): "
-            "password and token are supported here; application credentials are not"
+            f"{', '.join(METHODS)} are supported here"
         )
-    users: list[User] = []
-    parent: Token | None = None
+    proofs: list[Proved] = []
     if "password" in asked.methods:
-        users.append(await _by_password(request, identity, asked.password))
+        proofs.append(Proved(user=await _by_password(request, identity, asked.password)))
     if "token" in asked.methods:
-        if asked.token is None:
-            raise InvalidInputError("identity: the method token needs its object token")
-        parent = await identity.token(asked.token.id)
-        user = await identity.directory.user(parent.caller.user_id) if parent else None
-        if parent is None or user is None:
-            raise NotAuthenticatedError("the token to log in with is unknown, expired or revoked")
-        users.append(user)
-    if len({user.id for user in users}) > 1:
+        proofs.append(await _by_token(identity, asked.token))
+    if "application_credential" in asked.methods:
+        proofs.append(await _by_credential(request, identity, asked, scope))
+    if len({proof.user.id for proof in proofs}) > 1:
         raise NotAuthenticatedError("the methods name different users")
-    return users[0], parent
+    return Proved(
+        user=proofs[0].user,
+        parent=next((proof.parent for proof in proofs if proof.parent), None),
+        credential=next((proof.credential for proof in proofs if proof.credential), None),
+        scope=next((proof.scope for proof in proofs if proof.scope), None),
+    )
+
+
+async def _by_token(identity: Identity, method: wire.TokenMethod | None) -> Proved:
+    if method is None:
+        raise InvalidInputError("identity: the method token needs its object token")
+    parent = await identity.token(method.id)
+    user = await identity.directory.user(parent.caller.user_id) if parent else None
+    if parent is None or user is None:
+        raise NotAuthenticatedError("the token to log in with is unknown, expired or revoked")
+    return Proved(user=user, parent=parent)
+
+
+async def _by_credential(
+    request: AnyRequest, identity: Identity, asked: wire.AuthIdentity, scope: Scope
+) -> Proved:
+    """The scope is the credential's project, and cannot be chosen."""
+    proof = proof_of(asked.application_credential)
+    if not (scope.implicit or scope.unscoped):
+        raise NotAuthenticatedError(
+            "Application credentials cannot request a scope: it is that of their project"
+        )
+    user, credential, project = await identity.login_with_credential(proof, _address(request))
+    return Proved(user=user, credential=credential, scope=Scope(project_id=project))
+
+
+def _address(request: AnyRequest) -> str:
+    return request.client.host if request.client else ""
 
 
 async def _by_password(
@@ -70,7 +118,7 @@ async def _by_password(
         asked.id or asked.name or "",
         asked.password,
         by_id=bool(asked.id),
-        address=request.client.host if request.client else "",
+        address=_address(request),
     )
 
 

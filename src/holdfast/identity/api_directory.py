@@ -37,11 +37,14 @@ def _oversees(caller: Caller) -> bool:
 
 @get("/v3/projects", opt={"policy": "identity:list"})
 async def list_projects(request: AnyRequest, identity: TheIdentity) -> dict[str, Any]:
-    """All projects, filtered by ``name`` and ``enabled``."""
+    """All projects, filtered by ``name``, ``enabled`` and ``tags`` (by commas, all of them)."""
     found: list[Project] = []
     if not _elsewhere(request):
+        tags = request.query_params.get("tags")
         found = await identity.directory.projects(
-            name=request.query_params.get("name"), enabled=_enabled(request)
+            name=request.query_params.get("name"),
+            enabled=_enabled(request),
+            tags=None if tags is None else tags.split(","),
         )
     url = _v3(request)
     return wire.collection(
@@ -69,7 +72,10 @@ async def create_project(request: AnyRequest, identity: TheIdentity) -> dict[str
     asked = wire.decode(await request.body(), wire.ProjectRequest).project
     _check_project(asked)
     project = await identity.directory.create_project(
-        wire.name_of(asked.name), asked.description or "", asked.enabled is not False
+        wire.name_of(asked.name),
+        asked.description or "",
+        asked.enabled is not False,
+        asked.tags or (),
     )
     return {"project": wire.project_view(project, _v3(request))}
 
@@ -78,12 +84,12 @@ async def create_project(request: AnyRequest, identity: TheIdentity) -> dict[str
 async def update_project(
     request: AnyRequest, project_id: PathId, identity: TheIdentity
 ) -> dict[str, Any]:
-    """Change name, description or whether it is enabled."""
+    """Change name, description, tags or whether it is enabled."""
     asked = wire.decode(await request.body(), wire.ProjectRequest).project
     _check_project(asked)
     name = None if asked.name is None else wire.name_of(asked.name)
     project = await identity.directory.update_project(
-        project_id, name, asked.description, asked.enabled
+        project_id, name, asked.description, asked.enabled, asked.tags
     )
     return {"project": wire.project_view(project, _v3(request))}
 
@@ -97,8 +103,8 @@ async def delete_project(project_id: PathId, identity: TheIdentity) -> None:
 def _check_project(asked: wire.ProjectBody) -> None:
     wire.check_domain_id(asked.domain_id)
     wire.check_domain_id(asked.parent_id)
-    if asked.is_domain or asked.tags or asked.options:
-        raise InvalidInputError("project: is_domain, tags and options are not supported here")
+    if asked.is_domain or asked.options:
+        raise InvalidInputError("project: is_domain and options are not supported here")
 
 
 # Users
@@ -158,6 +164,8 @@ async def create_user(request: AnyRequest, identity: TheIdentity) -> dict[str, A
         asked.password,
         asked.default_project_id,
         asked.enabled is not False,
+        description=asked.description or "",
+        email=asked.email,
     )
     return {"user": wire.user_view(user, _v3(request))}
 
@@ -175,6 +183,8 @@ async def update_user(
         password=asked.password,
         default_project=asked.default_project_id,
         enabled=asked.enabled,
+        description=asked.description,
+        email=asked.email,
     )
     return {"user": wire.user_view(user, _v3(request))}
 
@@ -206,27 +216,8 @@ async def change_password(
 
 def _check_user(asked: wire.UserBody) -> None:
     wire.check_domain_id(asked.domain_id)
-    if asked.email or asked.description or asked.options:
-        raise InvalidInputError("user: email, description and options are not supported here")
-
-
-@get("/v3/users/{user_id:str}/application_credentials", opt={"policy": "identity:self"})
-async def list_application_credentials(user_id: PathId) -> None:
-    """Refused: there are none here."""
-    raise _no_application_credentials(user_id)
-
-
-@post("/v3/users/{user_id:str}/application_credentials", opt={"policy": "identity:self"})
-async def create_application_credential(user_id: PathId) -> None:
-    """Refused: there are none here."""
-    raise _no_application_credentials(user_id)
-
-
-def _no_application_credentials(user_id: str) -> InvalidInputError:
-    return InvalidInputError(
-        f"application credentials (of {user_id}) are not supported here: "
-        "log in with a password, or create a user for the application"
-    )
+    if asked.options:
+        raise InvalidInputError("user: options are not supported here")
 
 
 # Domains, and the catalog as lists
@@ -246,6 +237,24 @@ async def show_domain(request: AnyRequest, domain_id: PathId) -> dict[str, Any]:
     if domain_id != DOMAIN_ID:
         raise NotFoundError(f"Could not find domain: {domain_id}.")
     return {"domain": _domain(request)}
+
+
+@post("/v3/domains", opt={"policy": "identity:change"})
+async def create_domain() -> None:
+    """Refused: there is one domain."""
+    raise ForbiddenError("there is one domain here, Default: use projects to keep users apart")
+
+
+@get("/v3/groups", opt={"policy": "identity:list"})
+async def list_groups(request: AnyRequest) -> dict[str, Any]:
+    """None: roles are granted to users."""
+    return wire.collection("groups", [], f"{_v3(request)}/groups")
+
+
+@post("/v3/groups", opt={"policy": "identity:change"})
+async def create_group() -> None:
+    """Refused: there are no groups."""
+    raise ForbiddenError("there are no groups here: grant roles to users")
 
 
 def _domain(request: AnyRequest) -> dict[str, Any]:
@@ -300,10 +309,11 @@ HANDLERS = [
     update_user,
     delete_user,
     change_password,
-    list_application_credentials,
-    create_application_credential,
     list_domains,
     show_domain,
+    create_domain,
+    list_groups,
+    create_group,
     list_services,
     list_endpoints,
     list_regions,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import delete, get, put
+from litestar import delete, get, patch, post, put
+from msgspec.structs import replace
 
 from holdfast.errors import ForbiddenError, NotFoundError
 from holdfast.identity import wire
-from holdfast.identity.models import RoleRow
+from holdfast.identity.models import Grant, RoleRow
 from holdfast.identity.parameters import AnyRequest, PathId, TheCaller, TheIdentity
-from holdfast.identity.policy import Role
+from holdfast.identity.policy import Role, implied
 from holdfast.identity.service import Identity
 
 _IN_PROJECT = "/v3/projects/{project_id:str}/users/{user_id:str}/roles"
@@ -38,6 +39,31 @@ async def show_role(request: AnyRequest, role_id: PathId, identity: TheIdentity)
     return {"role": wire.role_view(role, _v3(request))}
 
 
+def _fixed(what: str) -> ForbiddenError:
+    return ForbiddenError(
+        f"{what}: the roles are fixed (admin, member, reader), since policies ask for these; "
+        "grant one of them"
+    )
+
+
+@post("/v3/roles", opt={"policy": "identity:change"})
+async def create_role() -> None:
+    """Refused: a role that no policy knows would grant nothing."""
+    raise _fixed("no role can be made")
+
+
+@patch("/v3/roles/{role_id:str}", opt={"policy": "identity:change"})
+async def update_role(role_id: PathId) -> None:
+    """Refused, as ``create_role``."""
+    raise _fixed(f"role {role_id} cannot be changed")
+
+
+@delete("/v3/roles/{role_id:str}", opt={"policy": "identity:change"})
+async def delete_role(role_id: PathId) -> None:
+    """Refused, as ``create_role``."""
+    raise _fixed(f"role {role_id} cannot be deleted")
+
+
 @get("/v3/role_assignments", opt={"policy": "identity:self"})
 async def list_assignments(
     request: AnyRequest, identity: TheIdentity, caller: TheCaller
@@ -50,13 +76,27 @@ async def list_assignments(
     found = await identity.directory.grants(
         user_id=user_id,
         project_id=query.get("scope.project.id"),
-        role_id=query.get("role.id"),
+        role_id=None if "effective" in query else query.get("role.id"),
         system=True if "scope.system" in query else None,
     )
+    if "effective" in query:
+        found = _effective(found, await identity.directory.roles(), query.get("role.id"))
     names = query.get("include_names", "0").lower() not in ("0", "false")
     url = _v3(request)
     views = [wire.grant_view(grant, names, url) for grant in found]
     return wire.collection("role_assignments", views, f"{url}/role_assignments")
+
+
+def _effective(grants: list[Grant], roles: list[RoleRow], role_id: str | None) -> list[Grant]:
+    """The grants with what each implies, every one once."""
+    found: dict[tuple[str, str | None, str], Grant] = {}
+    for grant in grants:
+        names = implied([grant.role_name])
+        for role in roles:
+            if role.name in names and role_id in (None, role.id):
+                key = (grant.user_id, grant.project_id, role.id)
+                found[key] = replace(grant, role_id=role.id, role_name=role.name)
+    return list(found.values())
 
 
 def _listed(request: AnyRequest, roles: list[RoleRow]) -> dict[str, Any]:
@@ -143,6 +183,9 @@ async def _check(identity: Identity, user_id: str, project_id: str | None, role_
 HANDLERS = [
     list_roles,
     show_role,
+    create_role,
+    update_role,
+    delete_role,
     list_assignments,
     list_project_grants,
     check_project_grant,

@@ -17,6 +17,7 @@ from uuid import uuid4
 import msgspec
 
 from holdfast.identity import queries
+from holdfast.identity.audit import audit
 from holdfast.identity.models import ADMIN, DOMAIN_ID
 from holdfast.identity.passwords import Passwords
 from holdfast.identity.policy import Role
@@ -71,6 +72,7 @@ async def bootstrap(
             ADMIN,
             True,
             "Administers the whole deployment",
+            [],
         )
         if not reset and await conn.fetchval(queries.ADMINISTRATORS):
             return BootstrapResult(
@@ -92,12 +94,16 @@ async def _make_admin(conn: Connection, encoded: str) -> None:
     row = await conn.fetchrow(queries.USER_BY_NAME, ADMIN)
     user_id: str = row["id"] if row else uuid4().hex
     if row is None:
-        await conn.execute(queries.INSERT_USER, user_id, ADMIN, encoded, True, project["id"])
+        await conn.execute(
+            queries.INSERT_USER, user_id, ADMIN, encoded, True, project["id"], "", None
+        )
     else:
-        await conn.execute(queries.UPDATE_USER, user_id, None, True, project["id"], encoded)
+        values = (None, True, project["id"], encoded, None, None)
+        await conn.execute(queries.UPDATE_USER, user_id, *values)
         await conn.execute(queries.DELETE_TOKENS_OF_USER, user_id)
     for scope in (project["id"], None):
         await conn.execute(queries.INSERT_GRANT, user_id, scope, role[0]["id"])
+    await audit(conn, "bootstrap", ("user", user_id), name=ADMIN)
 
 
 def _clouds(auth_url: str, password: str, region: str) -> str:

@@ -1,18 +1,21 @@
 """Users, projects, roles and grants: lookups and changes.
 
 Every change clears the token memory of this process, so that it counts here at once.
-A lost password or a disabled user also ends the user's tokens, in the same transaction.
+A lost password or a disabled user also ends the user's tokens, in the same transaction,
+which records who made the change, too (``audit``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 from holdfast.errors import ConflictError, NotFoundError
 from holdfast.identity import queries
+from holdfast.identity.audit import audit
 from holdfast.identity.models import ADMIN, Grant, Project, RoleRow, User
 from holdfast.identity.passwords import Passwords
+from holdfast.store.model import Json
 from holdfast.store.pg.database import Connection, Database, Row
 
 
@@ -27,10 +30,15 @@ class Directory:
     # Projects
 
     async def projects(
-        self, *, name: str | None = None, enabled: bool | None = None
+        self,
+        *,
+        name: str | None = None,
+        enabled: bool | None = None,
+        tags: Sequence[str] | None = None,
     ) -> list[Project]:
-        """All projects by name, filtered."""
-        return [_project(row) for row in await self._db.fetch(queries.PROJECTS, name, enabled)]
+        """All projects by name, filtered; ``tags``: those that have all of them."""
+        rows = await self._db.fetch(queries.PROJECTS, name, enabled, tags)
+        return [_project(row) for row in rows]
 
     async def projects_of(self, user_id: str) -> list[Project]:
         """The enabled projects in which the user has a role."""
@@ -46,17 +54,26 @@ class Directory:
         row = await self._db.fetchrow(queries.PROJECT_BY_NAME, name)
         return _project(row) if row else None
 
-    async def create_project(self, name: str, description: str, enabled: bool) -> Project:
+    async def create_project(
+        self, name: str, description: str, enabled: bool, tags: Sequence[str] = ()
+    ) -> Project:
         """A new project. Raises ``ConflictError`` if the name is taken."""
-        row = await self._db.fetchrow(
-            queries.INSERT_PROJECT, uuid4().hex, name, enabled, description
-        )
-        if row is None:
-            raise ConflictError(f"there is a project named {name} already: choose another name")
+        async with self._db.transaction() as conn:
+            row = await conn.fetchrow(
+                queries.INSERT_PROJECT, uuid4().hex, name, enabled, description, list(tags)
+            )
+            if row is None:
+                raise ConflictError(f"there is a project named {name} already: choose another name")
+            await audit(conn, "project.create", ("project", row["id"]), name=name)
         return _project(row)
 
     async def update_project(
-        self, project_id: str, name: str | None, description: str | None, enabled: bool | None
+        self,
+        project_id: str,
+        name: str | None,
+        description: str | None,
+        enabled: bool | None,
+        tags: Sequence[str] | None = None,
     ) -> Project:
         """Change what is not None. The admin project keeps its name and stays enabled."""
         async with self._db.transaction() as conn:
@@ -69,13 +86,26 @@ class Directory:
             if other is not None and other["id"] != project_id:
                 raise ConflictError(f"there is a project named {name} already")
             new = await conn.fetchrow(
-                queries.UPDATE_PROJECT, project_id, name, enabled, description
+                queries.UPDATE_PROJECT,
+                project_id,
+                name,
+                enabled,
+                description,
+                None if tags is None else list(tags),
+            )
+            given = {"name": name, "description": description, "enabled": enabled, "tags": tags}
+            await audit(
+                conn,
+                "project.update",
+                ("project", project_id),
+                name=old["name"],
+                data=_changed(given),
             )
         self._on_change()
         return _project(new or old)
 
     async def delete_project(self, project_id: str) -> None:
-        """Remove a project with its grants and tokens."""
+        """Remove a project with its grants, tokens and application credentials."""
         async with self._db.transaction() as conn:
             row = await conn.fetchrow(queries.PROJECT_BY_ID, project_id)
             if row is None:
@@ -84,21 +114,29 @@ class Directory:
                 raise ConflictError("the admin project cannot be deleted")
             await conn.execute(queries.FORGET_DEFAULT_PROJECT, project_id)
             await conn.execute(queries.DELETE_PROJECT, project_id)
+            await audit(conn, "project.delete", ("project", project_id), name=row["name"])
         self._on_change()
 
     # Users
 
     async def users(self, *, name: str | None = None, enabled: bool | None = None) -> list[User]:
         """All users by name, filtered."""
-        return [_user(row) for row in await self._db.fetch(queries.USERS, name, enabled)]
+        return [user_of(row) for row in await self._db.fetch(queries.USERS, name, enabled)]
 
     async def user(self, user_id: str) -> User | None:
         """One user by id."""
         row = await self._db.fetchrow(queries.USER_BY_ID, user_id)
-        return _user(row) if row else None
+        return user_of(row) if row else None
 
     async def create_user(
-        self, name: str, password: str, default_project: str | None, enabled: bool
+        self,
+        name: str,
+        password: str,
+        default_project: str | None,
+        enabled: bool,
+        *,
+        description: str = "",
+        email: str | None = None,
     ) -> User:
         """A new user. Raises ``ConflictError`` if the name is taken."""
         self._passwords.check_policy(password)
@@ -106,11 +144,19 @@ class Directory:
         async with self._db.transaction() as conn:
             await _project_exists(conn, default_project)
             row = await conn.fetchrow(
-                queries.INSERT_USER, uuid4().hex, name, encoded, enabled, default_project
+                queries.INSERT_USER,
+                uuid4().hex,
+                name,
+                encoded,
+                enabled,
+                default_project,
+                description,
+                email,
             )
-        if row is None:
-            raise ConflictError(f"there is a user named {name} already: choose another name")
-        return _user(row)
+            if row is None:
+                raise ConflictError(f"there is a user named {name} already: choose another name")
+            await audit(conn, "user.create", ("user", row["id"]), name=name)
+        return user_of(row)
 
     async def update_user(
         self,
@@ -120,6 +166,8 @@ class Directory:
         password: str | None = None,
         default_project: str | None = None,
         enabled: bool | None = None,
+        description: str | None = None,
+        email: str | None = None,
     ) -> User:
         """Change what is not None; a new password or disabling ends the user's tokens."""
         encoded: str | None = None
@@ -132,19 +180,40 @@ class Directory:
                 raise ConflictError(f"there is a user named {name} already")
             await _project_exists(conn, default_project)
             row = await conn.fetchrow(
-                queries.UPDATE_USER, user_id, name, enabled, default_project, encoded
+                queries.UPDATE_USER,
+                user_id,
+                name,
+                enabled,
+                default_project,
+                encoded,
+                description,
+                email,
             )
             if row is None:
                 raise NotFoundError(f"there is no user {user_id}")
             if encoded is not None or enabled is False:
                 await conn.execute(queries.DELETE_TOKENS_OF_USER, user_id)
+            given = {
+                "name": name,
+                "default_project": default_project,
+                "enabled": enabled,
+                "description": description,
+                "email": email,
+                "password": None if password is None else "changed",
+            }
+            await audit(
+                conn, "user.update", ("user", user_id), name=row["name"], data=_changed(given)
+            )
         self._on_change()
-        return _user(row)
+        return user_of(row)
 
     async def delete_user(self, user_id: str) -> None:
-        """Remove a user with its grants and tokens."""
-        if await self._db.fetchrow(queries.DELETE_USER, user_id) is None:
-            raise NotFoundError(f"there is no user {user_id}")
+        """Remove a user with its grants, tokens and application credentials."""
+        async with self._db.transaction() as conn:
+            row = await conn.fetchrow(queries.DELETE_USER, user_id)
+            if row is None:
+                raise NotFoundError(f"there is no user {user_id}")
+            await audit(conn, "user.delete", ("user", user_id), name=row["name"])
         self._on_change()
 
     # Roles and grants
@@ -181,19 +250,42 @@ class Directory:
     async def grant(self, user_id: str, project_id: str | None, role_id: str) -> None:
         """Grant a role, in a project or the system (None). Repeating changes nothing."""
         async with self._db.transaction() as conn:
-            if await conn.fetchrow(queries.USER_BY_ID, user_id) is None:
+            user = await conn.fetchrow(queries.USER_BY_ID, user_id)
+            if user is None:
                 raise NotFoundError(f"there is no user {user_id}")
-            if await conn.fetchrow(queries.ROLE_BY_ID, role_id) is None:
+            role = await conn.fetchrow(queries.ROLE_BY_ID, role_id)
+            if role is None:
                 raise NotFoundError(f"there is no role {role_id}")
             await _project_exists(conn, project_id)
-            await conn.execute(queries.INSERT_GRANT, user_id, project_id, role_id)
+            if await conn.execute(queries.INSERT_GRANT, user_id, project_id, role_id):
+                await audit(
+                    conn,
+                    "role.grant",
+                    ("user", user_id),
+                    name=user["name"],
+                    data={"role": role["name"], "project": project_id},
+                )
         self._on_change()
 
     async def revoke_grant(self, user_id: str, project_id: str | None, role_id: str) -> None:
         """Take a role away. Raises ``NotFoundError`` if it was not granted."""
-        if await self._db.fetchrow(queries.DELETE_GRANT, user_id, project_id, role_id) is None:
-            raise NotFoundError("the user does not have that role there")
+        async with self._db.transaction() as conn:
+            gone = await conn.fetchrow(queries.DELETE_GRANT, user_id, project_id, role_id)
+            if gone is None:
+                raise NotFoundError("the user does not have that role there")
+            await audit(
+                conn,
+                "role.revoke",
+                ("user", user_id),
+                name=gone["user_name"],
+                data={"role": gone["role_name"], "project": project_id},
+            )
         self._on_change()
+
+
+def _changed(given: dict[str, Json]) -> dict[str, Json]:
+    """What a change was asked to set."""
+    return {name: value for name, value in given.items() if value is not None}
 
 
 async def _project_exists(conn: Connection, project_id: str | None) -> None:
@@ -205,16 +297,23 @@ async def _project_exists(conn: Connection, project_id: str | None) -> None:
 
 def _project(row: Row) -> Project:
     return Project(
-        id=row["id"], name=row["name"], enabled=row["enabled"], description=row["description"]
-    )
-
-
-def _user(row: Row) -> User:
-    return User(
         id=row["id"],
         name=row["name"],
         enabled=row["enabled"],
+        description=row["description"],
+        tags=tuple(row["tags"]),
+    )
+
+
+def user_of(row: Row, *, key: str = "id", name: str = "name") -> User:
+    """A row of ``account``, or of a join with it under other names."""
+    return User(
+        id=row[key],
+        name=row[name],
+        enabled=row["enabled"],
         default_project=row["default_project"],
+        description=row["description"],
+        email=row["email"],
     )
 
 

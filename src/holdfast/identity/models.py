@@ -18,6 +18,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     enabled: bool
     description: str
+    tags: tuple[str, ...] = ()
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     enabled: bool
     default_project: str | None
+    description: str = ""
+    email: str | None = None
 
 
 class RoleRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +37,22 @@ class RoleRow(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     name: str
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """An application credential, without its secret: some of a user's roles in one project.
+
+    ``unrestricted``: whether it may be used to manage application credentials itself.
+    """
+
+    id: str
+    user_id: str
+    project_id: str
+    name: str
+    description: str
+    roles: tuple[RoleRow, ...]
+    unrestricted: bool
+    expires_at: float | None
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +81,10 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """A valid token's content. ``expires_in_s`` was true when the database answered."""
+    """A valid token's content. ``expires_in_s`` was true when the database answered.
+
+    ``credential``: id and name of the application credential it was made with.
+    """
 
     caller: Caller
     audit_id: str
@@ -70,3 +92,4 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     issued_at: float
     expires_at: float
     expires_in_s: float
+    credential: tuple[str, str] | None = None

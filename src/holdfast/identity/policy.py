@@ -57,7 +57,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     ``project_id`` is None for a token of the system or of no scope. ``everywhere``
     is true for system scope and for the admin project: such a caller reaches
-    the objects of all projects, with the roles it has.
+    the objects of all projects, with the roles it has. ``restricted``: came with an
+    application credential that may not manage application credentials.
     """
 
     user_id: str
@@ -67,6 +68,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     roles: frozenset[Role] = frozenset()
     system: bool = False
     everywhere: bool = False
+    restricted: bool = False
 
     def has(self, role: Role) -> bool:
         """Whether a role was granted or is implied by one that was."""

@@ -1,7 +1,7 @@
 """Use cases of authentication: log in, issue, validate and revoke tokens.
 
 ``Identity`` is what the rest of the program sees; users, projects and grants are
-under ``Identity.directory``.
+under ``Identity.directory``, application credentials under ``Identity.credentials``.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Sequence
 
 import structlog
 
-from holdfast.errors import HoldfastError, NotAuthenticatedError
+from holdfast.errors import ForbiddenError, HoldfastError, NotAuthenticatedError
 from holdfast.identity import queries
-from holdfast.identity.directory import Directory
+from holdfast.identity.audit import audit, login_failed
+from holdfast.identity.credentials import CredentialProof, Credentials
+from holdfast.identity.directory import Directory, user_of
 from holdfast.identity.models import ADMIN, Project, Scope, Token, User
 from holdfast.identity.passwords import LoginLimit, Passwords
 from holdfast.identity.policy import Caller, implied
@@ -44,6 +46,7 @@ class Identity:
         self._hasher = TokenHasher(derive_key(master_key))
         self._cache = TokenCache(self.settings)
         self.directory = Directory(db, self.passwords, on_change=self._cache.clear)
+        self.credentials = Credentials(db, self.passwords, on_change=self._cache.clear)
 
     async def login(self, user: str, password: str, *, by_id: bool, address: str = "") -> User:
         """The user with this name (or id) and password.
@@ -57,18 +60,40 @@ class Identity:
         encoded: str | None = row["password_hash"] if row else None
         right = await self.passwords.verify(encoded, password)
         if row is None or not right or not row["enabled"]:
-            self._limit.failed(user, address)
-            _LOG.warning("login failed", user=user[:64], address=address)
-            raise NotAuthenticatedError(
-                "The request you have made requires authentication: "
-                "the user name, its domain or the password is wrong, or the user is disabled."
-            )
-        return User(
-            id=row["id"],
-            name=row["name"],
-            enabled=row["enabled"],
-            default_project=row["default_project"],
+            known = row["id"] if row else None
+            raise await self._refused("password", user, known, address)
+        return user_of(row)
+
+    async def login_with_credential(
+        self, proof: CredentialProof, address: str = ""
+    ) -> tuple[User, str, str]:
+        """The user of an application credential, the credential's id, and its project.
+
+        Raises as ``login`` does; an expired credential is no different from a wrong secret.
+        """
+        self._limit.check(proof.label, address)
+        row = await self._db.fetchrow(
+            queries.CREDENTIAL_TO_LOG_IN, proof.id, proof.name, proof.user_id, proof.user_name
         )
+        encoded: str | None = row["secret_hash"] if row else None
+        right = await self.passwords.verify(encoded, proof.secret)
+        if row is None or not right or not row["enabled"] or not row["current"]:
+            known = row["user_id"] if row else None
+            raise await self._refused("application_credential", proof.label, known, address)
+        user = user_of(row, key="user_id", name="user_name")
+        return user, row["id"], row["project"]
+
+    async def _refused(
+        self, method: str, asked: str, user_id: str | None, address: str
+    ) -> NotAuthenticatedError:
+        """Count and record a failed login; returns what to raise, which never says why."""
+        self._limit.failed(asked, address)
+        _LOG.warning("login failed", method=method, user=asked[:64], address=address)
+        await login_failed(self._db, method=method, asked=asked, user_id=user_id, address=address)
+        what = "the user name, its domain or the password is wrong, or the user is disabled"
+        if method == "application_credential":
+            what = "the application credential or its secret is wrong, expired or disabled"
+        return NotAuthenticatedError(f"The request you have made requires authentication: {what}.")
 
     async def issue(
         self,
@@ -77,12 +102,19 @@ class Identity:
         methods: Sequence[str],
         *,
         parent: Token | None = None,
+        credential: str | None = None,
     ) -> tuple[str, Token]:
         """Make a token: its secret, shown once, and its content.
 
-        ``parent``: the token it is made from; the new one ends no later.
+        ``parent``: the token it is made from; the new one ends no later. ``credential``: the
+        id of the application credential that was proved; ``scope`` is then its project.
         Raises ``NotAuthenticatedError`` when the user has no role in the scope.
         """
+        if parent is not None and parent.credential is not None:
+            raise ForbiddenError(
+                "a token made with an application credential cannot be exchanged for another: "
+                "log in with the credential again"
+            )
         project = await self._project_of(user, scope)
         if scope.system and not await self.directory.roles_of(user.id, None):
             raise NotAuthenticatedError(f"{user.name} has no role in the system")
@@ -98,6 +130,7 @@ class Identity:
             sorted(set(methods) | set(parent.methods if parent else ())),
             self.settings.token_ttl_s,
             parent.expires_at if parent else None,
+            credential,
         )
         token = await self.token(secret)
         if token is None:
@@ -156,7 +189,11 @@ class Identity:
         digest = self._hasher.hash(secret)
         if digest is None:
             return False
-        gone = await self._db.fetchrow(queries.DELETE_TOKEN, digest)
+        async with self._db.transaction() as conn:
+            gone = await conn.fetchrow(queries.DELETE_TOKEN, digest)
+            if gone is not None:
+                data = {"user": gone["account"]}
+                await audit(conn, "token.revoke", ("token", gone["audit_id"]), data=data)
         self._cache.clear()
         return gone is not None
 
@@ -184,6 +221,10 @@ class Identity:
 def _token(row: Row) -> Token | None:
     """A row of ``TOKEN_BY_HASH``; None for a scoped token none of whose roles is left."""
     roles = implied(row["roles"])
+    credential: tuple[str, str] | None = None
+    if row["credential_id"] is not None:
+        credential = (row["credential_id"], row["credential_name"])
+        roles &= implied(row["credential_roles"])
     scoped: bool = row["project_id"] is not None or row["system"]
     if scoped and not roles:
         return None
@@ -195,6 +236,7 @@ def _token(row: Row) -> Token | None:
         roles=roles,
         system=row["system"],
         everywhere=row["system"] or row["project_name"] == ADMIN,
+        restricted=credential is not None and not row["unrestricted"],
     )
     return Token(
         caller=caller,
@@ -203,4 +245,5 @@ def _token(row: Row) -> Token | None:
         issued_at=row["issued_at"],
         expires_at=row["expires_at"],
         expires_in_s=row["expires_in_s"],
+        credential=credential,
     )

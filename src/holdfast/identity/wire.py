@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -63,12 +63,30 @@ class TokenMethod(msgspec.Struct, frozen=True):
     id: str
 
 
+class CredentialUser(msgspec.Struct, frozen=True):
+    """Whose application credential it is: by id, or by name and domain."""
+
+    id: str | None = None
+    name: str | None = None
+    domain: DomainRef | None = None
+
+
+class CredentialMethod(msgspec.Struct, frozen=True):
+    """The method ``application_credential``: by id, or by name and user."""
+
+    secret: str
+    id: str | None = None
+    name: str | None = None
+    user: CredentialUser | None = None
+
+
 class AuthIdentity(msgspec.Struct, frozen=True):
     """The methods and what proves them."""
 
     methods: list[str]
     password: PasswordMethod | None = None
     token: TokenMethod | None = None
+    application_credential: CredentialMethod | None = None
 
 
 class ProjectRef(msgspec.Struct, frozen=True):
@@ -104,16 +122,20 @@ class AuthRequest(msgspec.Struct, frozen=True):
 # Requests of the directory. Unknown fields are refused, so that nobody believes they took.
 
 
+Tag: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^,/]*$")]
+Prose: TypeAlias = Annotated[str, msgspec.Meta(max_length=4096)]
+
+
 class ProjectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A project to create, or what to change of one."""
 
     name: str | None = None
-    description: str | None = None
+    description: Prose | None = None
     enabled: bool | None = None
     domain_id: str | None = None
     parent_id: str | None = None
     is_domain: bool = False
-    tags: list[str] = []
+    tags: list[Tag] | None = None
     options: dict[str, Any] = {}
 
 
@@ -131,8 +153,8 @@ class UserBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool | None = None
     domain_id: str | None = None
     default_project_id: str | None = None
-    email: str | None = None
-    description: str | None = None
+    email: Annotated[str, msgspec.Meta(max_length=255)] | None = None
+    description: Prose | None = None
     options: dict[str, Any] = {}
 
 
@@ -264,6 +286,13 @@ def token_view(
         view["is_domain"] = False
     if caller.system:
         view["system"] = {"all": True}
+    if token.credential is not None:
+        credential_id, name = token.credential
+        view["application_credential"] = {
+            "id": credential_id,
+            "name": name,
+            "restricted": caller.restricted,
+        }
     if caller.roles:
         view["roles"] = [role_ref(role) for role in roles if role.name in caller.roles]
         if catalog is not None:
@@ -281,7 +310,7 @@ def project_view(project: Project, url: str) -> dict[str, Any]:
         "enabled": project.enabled,
         "parent_id": DOMAIN_ID,
         "is_domain": False,
-        "tags": [],
+        "tags": list(project.tags),
         "options": {},
         "links": {"self": f"{url}/projects/{project.id}"},
     }
@@ -295,6 +324,8 @@ def user_view(user: User, url: str) -> dict[str, Any]:
         "domain_id": DOMAIN_ID,
         "enabled": user.enabled,
         "default_project_id": user.default_project,
+        "description": user.description,
+        "email": user.email,
         "password_expires_at": None,
         "options": {},
         "links": {"self": f"{url}/users/{user.id}"},

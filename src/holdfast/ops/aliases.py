@@ -69,8 +69,6 @@ def translate(
     return {**found, **renamed}, said
 
 
-_BY_NAME: Final = {
-    alias.lower(): tuple(name.split(".")) for alias, name in ALIASES.items()
-}
+_BY_NAME: Final = {alias.lower(): tuple(name.split(".")) for alias, name in ALIASES.items()}
 FOREIGN_SECTIONS: Final = frozenset(alias.split(".")[0] for alias in ALIASES)
 """Sections that may stand in a file although they are not ours."""

@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
+from holdfast.baremetal.power_sync.settings import PowerSyncSettings
 from holdfast.baremetal.settings import BaremetalSettings
 from holdfast.bmc.settings import BmcSettings
 from holdfast.core.settings import CoreSettings
@@ -55,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     bmc: BmcSettings = BmcSettings()
     baremetal: BaremetalSettings = BaremetalSettings()
     provisioning: ProvisioningSettings = ProvisioningSettings()
+    power_sync: PowerSyncSettings = PowerSyncSettings()
     logs: LogSettings = LogSettings()
     supervisor: SupervisorSettings = SupervisorSettings()
 

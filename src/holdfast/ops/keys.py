@@ -13,7 +13,10 @@ while anything is sealed by it, or anybody still seals with it.
 from __future__ import annotations
 
 import asyncio
+import getpass
+import os
 import secrets
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -21,6 +24,7 @@ import msgspec
 
 from holdfast.baremetal.credentials import SEALED_COLUMNS as NODE_COLUMNS
 from holdfast.errors import ConfigError, HoldfastError, UnavailableError
+from holdfast.store.events import Actor
 from holdfast.store.keyring import Keyring, MasterKeys, id_of
 from holdfast.store.model import Member
 from holdfast.store.pg.database import COMMAND_S, Database
@@ -127,12 +131,14 @@ class Rotation:
         the keyring to its host, then repeat), ``ConfigError`` where the keys are not ours
         to change, ``StoreUnavailableError`` without a database.
         """
+        await self._keys.reports()  # without a database nothing is begun
         keys = self._stage()
         if keys.staged is not None:
             coming = id_of(keys.staged)
             await self._followed(lambda report: coming in report.known)
             keys = MasterKeys(current=keys.staged, retired=(keys.current, *keys.retired))
             self._keyring.write(keys)
+            await self._keys.audit("begin", {"key": coming, "earlier": keys.ids()[1:]})
             self._say(f"key {coming} seals from now on")
         current = id_of(keys.current)
         moved, unreadable = await self._rewrap()
@@ -191,9 +197,11 @@ class Rotation:
         if not self._keyring.from_environment:
             self._keyring.archive(keys.retired)
             self._keyring.write(MasterKeys(current=keys.current))
-        return Rotated(
+        done = Rotated(
             current=id_of(keys.current), retired=gone, moved=moved, unreadable=unreadable
         )
+        await self._keys.audit("end", {"key": done.current, "retired": gone, "moved": moved})
+        return done
 
 
 def _whom(late: Sequence[KeyReport], keyring: Keyring) -> str:
@@ -207,3 +215,12 @@ def _whom(late: Sequence[KeyReport], keyring: Keyring) -> str:
         else f"copy {keyring.path} to the same place on those hosts (mode 0600)"
     )
     return f"not everybody follows the new keys yet ({named}); {how}, then run it again"
+
+
+def operator() -> Actor:
+    """Who acts from a host's command line, for the event log."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        user = f"user {os.geteuid()}"
+    return Actor(label=f"{user} on {socket.gethostname()}")

@@ -1,7 +1,7 @@
 """``python -m holdfast.sim SEED``: replay one world, or run many.
 
-    python -m holdfast.sim 17 --scenario network --trace    one seed, line by line
-    python -m holdfast.sim 1000 --count 500 --processes 2   seeds 1000 to 1499
+python -m holdfast.sim 17 --scenario network --trace    one seed, line by line
+python -m holdfast.sim 1000 --count 500 --processes 2   seeds 1000 to 1499
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import click
 from holdfast.sim.campaign import replay_command, run, shares
 from holdfast.sim.world import SCENARIOS, Outcome, play
 
+SHOWN_MAX = 20  # breaches, or seeds with breaches
+
 
 def _show(outcome: Outcome) -> None:
     for line in outcome.trace:
         click.echo(line)
-    for breach in outcome.breaches:
+    for breach in outcome.breaches[:SHOWN_MAX]:
         click.echo(f"BREACH {breach}", err=True)
     click.echo(
         f"seed {outcome.seed} of {outcome.scenario}: {len(outcome.breaches)} breaches, "
@@ -29,27 +31,33 @@ def _show(outcome: Outcome) -> None:
 
 def _campaign(scenarios: list[str], seeds: list[int], processes: int) -> bool:
     began = time.perf_counter()
-    good, simulated_s, jobs, takeovers = 0, 0.0, 0, 0
+    good, bad, simulated_s, cpu_s, jobs, takeovers = 0, 0, 0.0, 0.0, 0, 0
     for outcome in run(shares(scenarios, seeds), processes):
         simulated_s += outcome.simulated_s
+        cpu_s += outcome.cpu_s
         jobs += outcome.jobs
         takeovers += outcome.takeovers
         if not outcome.breaches:
             good += 1
             continue
-        click.echo(f"seed {outcome.seed} of {outcome.scenario}: {outcome.breaches[0].strip()}")
-        click.echo(f"    {replay_command(outcome)}")
+        bad += 1
+        if bad <= SHOWN_MAX:
+            click.echo(f"seed {outcome.seed} of {outcome.scenario}: {outcome.breaches[0].strip()}")
+            click.echo(f"    {replay_command(outcome)}")
     took_s = time.perf_counter() - began
     click.echo(
         f"{good} of {len(seeds)} seeds without a breach; {jobs} jobs, {takeovers} takeovers; "
-        f"{took_s:.1f} s, {len(seeds) / took_s:.1f} seeds/s, {simulated_s / took_s:.0f} x real time"
+        f"{took_s:.1f} s, {len(seeds) / took_s:.1f} seeds/s, "
+        f"{simulated_s / cpu_s:.0f} simulated seconds per CPU second"
     )
     return good == len(seeds)
 
 
 @click.command()
 @click.argument("seed", type=int)
-@click.option("--scenario", type=click.Choice(sorted(SCENARIOS)), help="Default: dealt out in turn.")
+@click.option(
+    "--scenario", type=click.Choice(sorted(SCENARIOS)), help="Default: dealt out in turn."
+)
 @click.option("--count", type=click.IntRange(1), default=1, help="So many seeds, from SEED on.")
 @click.option("--processes", type=click.IntRange(1), default=1)
 @click.option("--trace", is_flag=True, help="Show the history (of one seed).")

@@ -152,18 +152,21 @@ def faults_of(errand: Errand, node: dict[str, Json]) -> list[str]:
         found.append(f"{name} is left in {node['provision_state']}")
     for job, aborted in errand.jobs:
         allowed = {JobState.SUCCEEDED, JobState.CANCELLED} if aborted else {JobState.SUCCEEDED}
-        if job.state not in allowed:
+        flawed = machine.flawed and job.error is not None and job.error.code == "agent_failed"
+        if job.state not in allowed and not flawed:
             found.append(f"{name}: job {job.kind} {job.state}: {job.error}")
-    for boot in machine.boots:
-        if tuple(boot.executed) != AGENT_STEPS[: len(boot.executed)]:
-            found.append(f"{name}: boot {boot.number} executed {', '.join(boot.executed)}")
+    found += [
+        f"{name}: boot {boot.number} executed {', '.join(boot.executed)}"
+        for boot in machine.boots
+        if tuple(boot.executed) != AGENT_STEPS[: len(boot.executed)]
+    ]
     if errand.busy or not errand.jobs:
         return found
     return found + _end_faults(errand, node, name)
 
 
 def _end_faults(errand: Errand, node: dict[str, Json], name: str) -> list[str]:
-    """Is the machine what its last job says it should be?"""
+    """Where the machine is not what its last job says it should be."""
     machine, found = errand.machine, list[str]()
     job, _ = errand.jobs[-1]
     good = job.state is JobState.SUCCEEDED

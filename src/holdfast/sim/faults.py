@@ -301,6 +301,14 @@ def bmc_away(world: Target, fault: Fault, chance: random.Random) -> None:
         world.loop.call_outside(fault.for_s, world.network.mend, "gateway", machine.server.name)
 
 
+def stuck(world: Target, fault: Fault, chance: random.Random) -> None:
+    """A machine's power does not obey, though its BMC says yes."""
+    machine = chance.choice(world.machines)
+    world.say(f"{machine.server.name}'s power is stuck")
+    machine.stuck = True
+    world.loop.call_outside(fault.for_s, setattr, machine, "stuck", False)
+
+
 KINDS: dict[str, Callable[[Target, Fault, random.Random], None]] = {
     kind.__name__: kind
     for kind in (
@@ -320,6 +328,7 @@ KINDS: dict[str, Callable[[Target, Fault, random.Random], None]] = {
         gateway_restart,
         gateway_pause,
         bmc_away,
+        stuck,
     )
 }
 

@@ -65,7 +65,7 @@ class Boot(msgspec.Struct):
 
 
 class SimMachine:
-    """One machine. ``broken``: its power does not obey any more (the world's doing)."""
+    """One machine. ``stuck``: its power does not obey now. ``flawed``: its disk cannot be written."""
 
     def __init__(
         self,
@@ -79,7 +79,8 @@ class SimMachine:
         self._record = record
         self.ref = ref
         self.server = Server(name=f"bmc-{str(ref.id)[:8]}")
-        self.broken = False
+        self.stuck = False
+        self.flawed = False
         self.power = OFF
         self.powering_to: str | None = None
         self.boot_device = "disk"
@@ -150,7 +151,7 @@ class SimMachine:
     # -- power -----------------------------------------------------------------------
 
     def _switch(self, state: str) -> None:
-        if self.broken or (self.power == state and self.powering_to is None):
+        if self.stuck or (self.power == state and self.powering_to is None):
             return
         self.powering_to = state
         self._changes += 1
@@ -224,7 +225,8 @@ class SimMachine:
             step = str(params["step"]["step"])
             boot.executed.append(step)
             takes_s = self._loop.random.uniform(0.2, 2)
-            self._loop.call_outside(takes_s, told.update, {"command_status": "SUCCEEDED"})
+            end = "FAILED" if self.flawed and step == "write_image" else "SUCCEEDED"
+            self._loop.call_outside(takes_s, told.update, {"command_status": end})
         return dict(told)
 
 

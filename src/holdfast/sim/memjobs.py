@@ -14,6 +14,7 @@ from holdfast.sim.memtables import JOBS, Document, Tables, as_json, copied, said
 from holdfast.store.model import (
     Binding,
     Fence,
+    Hold,
     Job,
     JobError,
     JobLimit,
@@ -33,7 +34,7 @@ PROGRESS_CHARS_MAX = 1_000
 ERROR_CHARS_MAX = 8_000
 
 
-def _handed_out(job: Job) -> Job:
+def handed_out(job: Job) -> Job:
     """The job as a caller gets it: its documents are the caller's own copies."""
     if not (job.args or job.memo or job.inbox or job.result):
         return job
@@ -59,13 +60,13 @@ class MemJobs:
         self._t.check_fields(new.object.kind, submission.expect)
         known = self._t.jobs.get(new.id)
         if known is not None:
-            if (known.kind, known.object) != (new.kind, new.object):
+            if known.binding is None or (known.kind, known.object) != (new.kind, new.object):
                 raise ConflictError(
                     f"the id {new.id} is that of another job ({known.kind}); choose a new one",
                     kind="job_id",
                     job=known.id,
                 )
-            return _handed_out(known)
+            return handed_out(known)
         document = self._t.document(new.object)
         _check_expectations(submission.expect, document)
         self._refuse_if_busy(new.object)
@@ -75,7 +76,7 @@ class MemJobs:
         self._t.jobs[job.id] = job
         self._t.active[job.object.id] = job.id
         self._t.hint(JOBS)
-        return _handed_out(job)
+        return handed_out(job)
 
     def _refuse_if_busy(self, obj: ObjectRef) -> None:
         active = self._t.active.get(obj.id)
@@ -188,7 +189,7 @@ class MemJobs:
             )
             self._t.jobs[job.id] = running
             fence = Fence(claim.group, claim.shard, member, claim.epoch)
-            found.append(OwnedJob(job=_handed_out(running), fence=fence, now=now))
+            found.append(OwnedJob(job=handed_out(running), fence=fence, now=now))
         self._keep_back([job.id for job, _ in own], limits)
         return found
 
@@ -199,7 +200,7 @@ class MemJobs:
                 if _unstarted(job, limit.kinds) and job.wake_at is None:
                     self._t.jobs[job.id] = replace(job, wake_at=inf, progress_message=said)
 
-    async def begin_step(self, fence: Fence, job: UUID, step: str) -> Job:
+    async def begin_step(self, fence: Fence | Hold, job: UUID, step: str) -> Job:
         found = self._covered(fence, job)
         # Only at the step it is at: a request long under way must not lead it back.
         beginnable = found.state in (JobState.QUEUED, JobState.RUNNING)
@@ -220,19 +221,17 @@ class MemJobs:
         )
         return self._write(begun)
 
-    async def end_step(self, fence: Fence, job: UUID, end: StepEnd) -> Job:
+    async def end_step(self, fence: Fence | Hold, job: UUID, end: StepEnd) -> Job:
         if (end.next_step is None) is not end.state.ended:
             raise InvalidInputError("a step leads either to a next step or to the job's end")
         found = self._covered(fence, job)
         if not self._in_hand(found, fence, end.step, end.attempt):
-            last = self._t.steps.get(job, [])[-1:]
-            written = (end.step, end.attempt, fence.owner, fence.epoch)
-            if [(r.step, r.attempt, r.member, r.epoch) for r in last] == [written]:
-                return _handed_out(found)  # this very end, again
-            raise _not_in_hand(found, end.step, end.attempt)
+            if self._was_recorded(fence, job, end):
+                return handed_out(found)  # this very end, again
+            raise not_in_hand(found, end.step, end.attempt)
         ended = end.next_step is None
         if ended:
-            error = _bounded(end.error)
+            error = bounded_error(end.error)
             self._t.tell_of(
                 found.object,
                 "job.ended",
@@ -252,15 +251,20 @@ class MemJobs:
             wake_at=None,
             memo=as_json(end.memo),
             result=as_json(end.result),
-            error=_bounded(end.error),
+            error=bounded_error(end.error),
             finished_at=self._t.clock() if ended else None,
-            **_progress(end.progress),
+            **shown(end.progress),
         )
         if ended:
             del self._t.active[done.object.id]
         return self._write(done)
 
-    def _record(self, fence: Fence, job: UUID, end: StepEnd) -> None:
+    def _was_recorded(self, fence: Fence | Hold, job: UUID, end: StepEnd) -> bool:
+        last = self._t.steps.get(job, [])[-1:]
+        written = (end.step, end.attempt, fence.owner, fence.epoch)
+        return [(r.step, r.attempt, r.member, r.epoch) for r in last] == [written]
+
+    def _record(self, fence: Fence | Hold, job: UUID, end: StepEnd) -> None:
         journal = self._t.steps.setdefault(job, [])
         record = StepRecord(
             job=job,
@@ -274,14 +278,15 @@ class MemJobs:
         )
         journal.append(record)
 
-    async def sleep_step(self, fence: Fence, job: UUID, sleep: StepSleep) -> Job:
+    async def sleep_step(self, fence: Fence | Hold, job: UUID, sleep: StepSleep) -> Job:
         found = self._covered(fence, job)
         if not self._in_hand(found, fence, sleep.step, sleep.attempt):
             asleep = (found.step, found.attempt, found.step_open, found.run_epoch)
             if not found.state.ended and asleep == (sleep.step, sleep.attempt, False, fence.epoch):
-                return _handed_out(found)
-            raise _not_in_hand(found, sleep.step, sleep.attempt)
-        self._t.patch(found.object, sleep.patch, member=(fence.owner, fence.epoch), job=found)
+                return handed_out(found)
+            raise not_in_hand(found, sleep.step, sleep.attempt)
+        if found.binding is not None:
+            self._t.patch(found.object, sleep.patch, member=(fence.owner, fence.epoch), job=found)
         now = self._t.clock()
         signalled = found.signal_seq > sleep.seen_seq
         wake_at = now + sleep.wake_in_s
@@ -293,11 +298,13 @@ class MemJobs:
             step_open=False,
             wake_at=None if signalled else wake_at,
             memo=as_json(sleep.memo),
-            **_progress(sleep.progress),
+            **shown(sleep.progress),
         )
         return self._write(asleep)
 
-    async def progress(self, fence: Fence, job: UUID, done: int, total: int, message: str) -> None:
+    async def progress(
+        self, fence: Fence | Hold, job: UUID, done: int, total: int, message: str
+    ) -> None:
         found = self._covered(fence, job)
         if found.state is not JobState.RUNNING or found.run_epoch != fence.epoch:
             raise ConflictError(
@@ -305,20 +312,27 @@ class MemJobs:
                 kind="step",
                 job=job,
             )
-        self._write(replace(found, **_progress((done, total, message))))
+        self._write(replace(found, **shown((done, total, message))))
 
-    def _covered(self, fence: Fence, job: UUID) -> Job:
+    def _covered(self, fence: Fence | Hold, job: UUID) -> Job:
         """The job, if the fence holds and covers it."""
+        found, bound = self._found(job), self._found(job).binding
+        if isinstance(fence, Hold):
+            self._t.check_hold(fence, found)
+        elif bound is None or (bound.group, bound.shard) != (fence.group, fence.shard):
+            raise self._t.lost(fence)
+        else:
+            self._t.check(fence)
+        return found
+
+    def _found(self, job: UUID) -> Job:
         found = self._t.jobs.get(job)
         if found is None:
             raise NotFoundError(f"job {job} does not exist", id=job)
-        if (found.group, found.shard) != (fence.group, fence.shard):
-            raise self._t.lost(fence)
-        self._t.check(fence)
         return found
 
     @staticmethod
-    def _in_hand(job: Job, fence: Fence, step: str, attempt: int) -> bool:
+    def _in_hand(job: Job, fence: Fence | Hold, step: str, attempt: int) -> bool:
         """Begun under this very fence, and neither ended nor asleep."""
         return (
             job.state is JobState.RUNNING
@@ -330,28 +344,37 @@ class MemJobs:
     def _write(self, job: Job) -> Job:
         written = replace(job, updated_at=self._t.clock())
         self._t.jobs[job.id] = written
-        return _handed_out(written)
+        return handed_out(written)
 
     # -- reads --------------------------------------------------------------------
 
     async def job(self, job: UUID) -> Job | None:
         found = self._t.jobs.get(job)
-        return None if found is None else _handed_out(found)
+        return None if found is None else handed_out(found)
 
     async def active_job(self, obj: ObjectRef) -> Job | None:
         busy = self._t.active.get(obj.id)
-        return None if busy is None else _handed_out(self._t.jobs[busy])
+        return None if busy is None else handed_out(self._t.jobs[busy])
 
     async def jobs(
-        self, *, obj: ObjectRef | None = None, active: bool = False, limit: int = 100
+        self,
+        *,
+        obj: ObjectRef | None = None,
+        queue: str | None = None,
+        bound: bool = False,
+        active: bool = False,
+        limit: int = 100,
     ) -> list[Job]:
         found = [
             job
             for job in reversed(self._t.jobs.values())
-            if (obj is None or job.object == obj) and not (active and job.state.ended)
+            if (obj is None or (job.binding is not None and job.object == obj))
+            and queue in (None, job.queue)
+            and not (bound and job.binding is None)
+            and not (active and job.state.ended)
         ]
         found.sort(key=lambda job: (job.created_at, job.id), reverse=True)
-        return [_handed_out(job) for job in found[:limit]]
+        return [handed_out(job) for job in found[:limit]]
 
     async def journal(self, job: UUID) -> list[StepRecord]:
         return [
@@ -392,21 +415,24 @@ def _check_expectations(expect: Mapping[str, tuple[Json, ...]], document: Docume
             )
 
 
-def _bounded(error: JobError | None) -> JobError | None:
+def bounded_error(error: JobError | None) -> JobError | None:
+    """An error as it is stored."""
     if error is None:
         return None
     return JobError(code=error.code, message=without_nul(error.message)[:ERROR_CHARS_MAX])
 
 
-def _progress(progress: tuple[int, int, str] | None) -> dict[str, Any]:
+def shown(progress: tuple[int, int, str] | None) -> dict[str, Any]:
+    """The fields of a job that show its progress."""
     if progress is None:
         return {}
     done, total, message = progress
-    shown = without_nul(message)[:PROGRESS_CHARS_MAX]
-    return {"progress_done": done, "progress_total": total, "progress_message": shown}
+    text = without_nul(message)[:PROGRESS_CHARS_MAX]
+    return {"progress_done": done, "progress_total": total, "progress_message": text}
 
 
-def _not_in_hand(job: Job, step: str, attempt: int) -> ConflictError:
+def not_in_hand(job: Job, step: str, attempt: int) -> ConflictError:
+    """What to raise for the end of an attempt that is not the one in hand."""
     return ConflictError(
         f"attempt {attempt} of step {step!r} is not in hand: job {job.id} is {job.state} "
         f"at step {job.step!r}, attempt {job.attempt}; read it again",

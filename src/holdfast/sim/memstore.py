@@ -13,8 +13,9 @@ from types import MappingProxyType
 from uuid import UUID
 
 from holdfast.errors import ConflictError, InvalidInputError
+from holdfast.sim.memcensus import MemCensus
 from holdfast.sim.memevents import MemEvents
-from holdfast.sim.memjobs import MemJobs
+from holdfast.sim.memqueue import MemQueue
 from holdfast.sim.memtables import MEMBERS, Document, MemberRow, RouteRow, Tables, copied, stored
 from holdfast.store.events import Watch, told
 from holdfast.store.model import (
@@ -264,7 +265,7 @@ class MemObjects:
         return RouteGrant(term=route.term, floor=floor)
 
 
-class MemStore(MemMembers, MemJobs, MemObjects, MemEvents):
+class MemStore(MemMembers, MemQueue, MemObjects, MemEvents, MemCensus):
     """The store in memory.
 
     ``clock`` is the database's own: seconds since the epoch, read at each
@@ -280,9 +281,10 @@ class MemStore(MemMembers, MemJobs, MemObjects, MemEvents):
     ) -> None:
         tables = Tables(clock, kinds, watches)
         MemMembers.__init__(self, tables)
-        MemJobs.__init__(self, tables)
+        MemQueue.__init__(self, tables)
         MemObjects.__init__(self, tables)
         MemEvents.__init__(self, tables)
+        MemCensus.__init__(self, tables)
         self.tables = tables
 
     def add_object(self, kind: str, document: Mapping[str, Json]) -> ObjectRef:

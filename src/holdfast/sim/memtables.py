@@ -11,9 +11,11 @@ import msgspec
 
 from holdfast.errors import FenceLostError, InvalidInputError, NotFoundError
 from holdfast.store.events import Event, NewEvent, Position, Watch, changes, described
+from holdfast.store.graph import EVERYBODY, EdgeKind, Place, Tail
 from holdfast.store.model import (
     Claim,
     Fence,
+    Hold,
     Job,
     Json,
     Member,
@@ -71,6 +73,15 @@ class RouteRow(msgspec.Struct):
     term: int
 
 
+class Node(msgspec.Struct, kw_only=True):
+    """What ``job`` has besides of a job that others may wait for."""
+
+    holder: UUID = EVERYBODY
+    line: tuple[float, int] = (0.0, 0)  # its place in line: when it is due, then as they came
+    reserving: bool = False
+    passed: bool = False
+
+
 class Life(msgspec.Struct):
     """The database's own life, and what the reapers have noticed of it (``database_life``)."""
 
@@ -105,11 +116,19 @@ class Tables:
         self.jobs: dict[UUID, Job] = {}
         self.active: dict[UUID, UUID] = {}  # object -> its job: the unique index job_one_active
         self.steps: dict[UUID, list[StepRecord]] = {}
+        self.nodes: dict[UUID, Node] = {}  # of every unbound job, and of what others wait for
+        self.edges: dict[UUID, dict[UUID, EdgeKind]] = {}  # pred -> succ -> kind
+        self.tails: dict[Place, Tail] = {}
         self.objects: dict[str, dict[UUID, Document]] = {kind: {} for kind in kinds}
         self.routes: dict[ObjectRef, RouteRow] = {}
         self.life = Life(started_at=clock())
         self.hints: list[Callable[[str], None]] = []
         self._epoch = 0
+        self._line = 0
+
+    def next_line(self) -> int:
+        self._line += 1
+        return self._line
 
     def next_epoch(self) -> int:
         self._epoch += 1
@@ -211,6 +230,17 @@ class Tables:
         """Raise ``FenceLostError`` unless the fence holds; then nothing may be written."""
         if not self.holds(fence):
             raise self.lost(fence)
+
+    def check_hold(self, hold: Hold, job: Job) -> None:
+        """Raise ``FenceLostError`` unless the job runs, or ran last, under this hold."""
+        mine = (job.owner, job.run_epoch) == (hold.owner, hold.epoch)
+        if not mine or self.living(hold.owner, hold.epoch) is None:
+            raise FenceLostError(
+                f"job {job.id} is no longer run by member {hold.owner} under epoch {hold.epoch}; "
+                "whoever has it now goes on",
+                job=job.id,
+                epoch=hold.epoch,
+            )
 
     @staticmethod
     def lost(fence: Fence) -> FenceLostError:

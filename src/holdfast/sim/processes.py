@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
+import msgspec
+
 from holdfast.bmc.commands import Gateway, GatewayIdentity
 from holdfast.bmc.gate import Mark
 from holdfast.bmc.gateway import Device, GatewayCore
@@ -15,12 +17,12 @@ from holdfast.core.clock import Clock
 from holdfast.core.jobs import Handler
 from holdfast.core.members import Membership
 from holdfast.core.settings import CoreSettings
-from holdfast.core.worker import Worker
+from holdfast.core.worker import Duty, Worker
 from holdfast.ops.children import Incarnation
 from holdfast.ops.obituaries import Obituaries
 from holdfast.sim.loop import Life, Process, SimLoop
 from holdfast.sim.network import ProcessClock, Server
-from holdfast.store.model import Json, Member, MemberSpec
+from holdfast.store.model import JobLimit, Json, Member, MemberSpec
 from holdfast.store.port import Store, Waker
 
 
@@ -28,17 +30,17 @@ class SimWaker:
     """``store.port.Waker``: hints come over the network and may not come."""
 
     def __init__(self) -> None:
-        self._hinted = False
+        self._heard: set[str] = set()
         self._waiting: asyncio.Future[None] | None = None
 
-    def wake(self) -> None:
+    def wake(self, topics: frozenset[str]) -> None:
         """A hint has arrived; if nobody waits it ends the next wait at once."""
-        self._hinted = True
+        self._heard |= topics
         _end(self._waiting)
 
-    async def wait(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float) -> frozenset[str]:
         """Return at a hint or after ``timeout_s``, whichever is first."""
-        if not self._hinted:
+        if not self._heard:
             loop = asyncio.get_running_loop()
             self._waiting = loop.create_future()
             timer = loop.call_later(timeout_s, _end, self._waiting)
@@ -47,12 +49,21 @@ class SimWaker:
             finally:
                 timer.cancel()
                 self._waiting = None
-        self._hinted = False
+        heard, self._heard = frozenset(self._heard), set()
+        return heard
 
 
 def _end(waiting: asyncio.Future[None] | None) -> None:
     if waiting is not None and not waiting.done():
         waiting.set_result(None)
+
+
+class Trade(msgspec.Struct, frozen=True):
+    """What a conductor can do: kinds of jobs, how many at a time, and what it does besides."""
+
+    handlers: Mapping[str, Handler]
+    limits: tuple[JobLimit, ...]
+    duties: tuple[Duty, ...]
 
 
 class ConductorParts:
@@ -62,13 +73,13 @@ class ConductorParts:
         self,
         *,
         store: Callable[[str], Store],
-        handlers: Callable[[str, Store], Mapping[str, Handler]],
+        trade: Callable[[str, Store], Trade],
         settings: CoreSettings,
         waker: Callable[[SimWaker], Waker],
         amend: Callable[[Membership, Clock], None],
     ) -> None:
         self.store = store
-        self.handlers = handlers
+        self.trade = trade
         self.settings = settings
         self.waker = waker
         self.amend = amend
@@ -147,13 +158,16 @@ class SimConductor:
             store, spec, self._parts.settings, clock, on_registered=self._on_registered
         )
         self._parts.amend(membership, clock)
+        trade = self._parts.trade(self.slot, store)
         worker = Worker(
             store,
             membership,
-            lambda: self._parts.handlers(self.slot, store),
+            lambda: trade.handlers,
             self._parts.settings,
             clock,
             self._parts.waker(self.waker),
+            limits=trade.limits,
+            duties=trade.duties,
         )
         self.life = ConductorLife(name, process, membership, worker)
         self._said(f"{name} starts")

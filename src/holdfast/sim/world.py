@@ -11,30 +11,44 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 from uuid import UUID
 
 import msgspec
 
 from holdfast.baremetal.jobs import handlers
+from holdfast.baremetal.jobs.limits import job_limits
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
 from holdfast.baremetal.models import KIND, KINDS
+from holdfast.baremetal.power_sync.restore import restore_handlers, restore_limit
+from holdfast.baremetal.power_sync.settings import PowerSyncSettings
+from holdfast.baremetal.power_sync.sync import PowerSync
 from holdfast.bmc.dispatch import Dispatcher
 from holdfast.bmc.gateway import GatewayCore
+from holdfast.bmc.observatory import Observations
+from holdfast.bmc.observing import Observer
 from holdfast.core.clock import Clock
-from holdfast.core.jobs import Handler
 from holdfast.core.members import Membership
 from holdfast.core.settings import CoreSettings
 from holdfast.sim import faults
 from holdfast.sim.belongings import MemBelongings
-from holdfast.sim.errands import Errand, SCRIPTS, faults_of
+from holdfast.sim.errands import SCRIPTS, Errand, faults_of
+from holdfast.sim.logs import overheard
 from holdfast.sim.loop import SimLoop
 from holdfast.sim.machines import SimMachine, Wiring
 from holdfast.sim.memstore import MemStore
-from holdfast.sim.logs import overheard
 from holdfast.sim.network import Network, RemoteGateway, Server, remote_store
-from holdfast.sim.processes import ConductorLife, ConductorParts, SimConductor, SimGateway, SimWaker
+from holdfast.sim.processes import (
+    ConductorLife,
+    ConductorParts,
+    SimConductor,
+    SimGateway,
+    SimWaker,
+    Trade,
+)
 from holdfast.sim.referee import Referee, refereed
 from holdfast.store.model import Json, Member
 from holdfast.store.port import Store, Waker
@@ -66,6 +80,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     faults_s: float = 25.0
     settle_s: float = 150.0
     abort_chance: float = 0.1
+    flaw_chance: float = 0.05  # of a machine whose deployments and cleanings must fail
+    power_sync_s: float = 0.0  # its interval; 0: none
+    deploys_max: int = 250  # per conductor
 
 
 class Bugs:
@@ -99,6 +116,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     effects: int
     takeovers: int
     simulated_s: float
+    cpu_s: float
     digest: str
     trace: list[str]
 
@@ -164,7 +182,7 @@ class World:
         chance = self.loop.random
         parts = ConductorParts(
             store=lambda slot: self.bugs.conductor_store(self._reach(slot)),
-            handlers=self._handlers,
+            trade=self._trade,
             settings=self.settings,
             waker=self.bugs.waker,
             amend=self.bugs.membership,
@@ -183,15 +201,29 @@ class World:
             for number in range(1, chance.randint(*self.scenario.conductors) + 1)
         ]
 
-    def _handlers(self, slot: str, store: Store) -> Mapping[str, Handler]:
+    def _trade(self, slot: str, store: Store) -> Trade:
+        """What the conductor's role wires in production (``ops.roles.conductor``)."""
         gateway = RemoteGateway(
             self.network, slot, self.gateway.server, lambda: self.gateway.core, 1.0
         )
         belongings = remote_store(
             self.network, slot, self.database, self.belongings, self.lease_s / 2
         )
-        dispatcher = Dispatcher(store, gateway, seal=_no_seal)
-        return handlers(dispatcher, PlainBox(), PROVISIONING, belongings)
+        dispatcher, box = Dispatcher(store, gateway, seal=_no_seal), PlainBox()
+        observer = Observer(dispatcher, Observations(gateway, 50))
+        settings = PowerSyncSettings(interval_s=self.scenario.power_sync_s or 60.0)
+        sync = PowerSync(store, observer, box, settings, self.loop.uuid)
+        provisioning = msgspec.structs.replace(
+            PROVISIONING, concurrent_deploys_max=self.scenario.deploys_max
+        )
+        return Trade(
+            {
+                **handlers(dispatcher, box, provisioning, belongings),
+                **restore_handlers(dispatcher, box, provisioning),
+            },
+            (*job_limits(provisioning), restore_limit(settings.restores_max)),
+            (sync.run,) if self.scenario.power_sync_s else (),
+        )
 
     def _registered(self, member: Member, life: ConductorLife) -> None:
         self.referee.lives[member.id, member.epoch] = life
@@ -218,6 +250,7 @@ class World:
                 },
             )
             machine = SimMachine(self.loop, ref, self._reach("api"), self.referee.effect)
+            machine.flawed = chance.random() < self.scenario.flaw_chance
             self.machines.append(machine)
             self._by_id[ref.id] = machine
             self.errands.append(
@@ -243,17 +276,22 @@ class World:
 
     def _hint(self, topic: str) -> None:
         """The database's NOTIFY, coalesced like the real one."""
+        if topic == "events":
+            return  # no process of this world listens for it
         if not self._hinted:
             self.loop.call_outside(0.01, self._send_hints)
         self._hinted.add(topic)
 
     def _send_hints(self) -> None:
+        topics = frozenset(self._hinted)
         self._hinted.clear()
         for conductor in self.conductors:
-            self.network.tell(self.database.name, conductor.slot, conductor.waker.wake)
+            wake = partial(conductor.waker.wake, topics)
+            self.network.tell(self.database.name, conductor.slot, wake)
 
     def run(self) -> Outcome:
         """Let it all happen, and judge."""
+        began_s = time.process_time()
         try:
             with overheard(self.referee.breach):
                 try:
@@ -262,7 +300,7 @@ class World:
                     self.referee.breach(f"the world broke: {type(fault).__name__}: {fault}")
             for error in self.loop.errors:
                 self.referee.breach(f"nobody caught {type(error).__name__}: {error}")
-            return self._outcome()
+            return self._outcome(began_s)
         finally:
             self.loop.close()
 
@@ -309,6 +347,7 @@ class World:
             self.database.start()
         for machine in self.machines:
             machine.server.start()
+            machine.stuck = False
         self.loop.resume(self.gateway.process)
         self.gateway.start()
         for conductor in self.conductors:
@@ -342,7 +381,7 @@ class World:
             for sentence in faults_of(errand, node or {}):
                 self.referee.breach(sentence)
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self, began_s: float) -> Outcome:
         return Outcome(
             seed=self.seed,
             scenario=self.scenario.name,
@@ -351,6 +390,7 @@ class World:
             effects=len(self.referee.effects),
             takeovers=self.referee.taken,
             simulated_s=self.loop.now,
+            cpu_s=time.process_time() - began_s,
             digest=self._digest.hexdigest(),
             trace=list(self.history),
         )
@@ -375,9 +415,17 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario(name="database", kinds=("outage", "slow_renewal", "drift", "crash", "freeze")),
         Scenario(
             name="gateway",
-            kinds=("gateway_restart", "gateway_pause", "memory_gap", "last_words", "bmc_away"),
+            kinds=(
+                "gateway_restart",
+                "gateway_pause",
+                "memory_gap",
+                "last_words",
+                "bmc_away",
+                "stuck",
+            ),
+            power_sync_s=5.0,
         ),
-        Scenario(name="all", kinds=ALL, faults=(10, 30)),
+        Scenario(name="all", kinds=ALL, faults=(10, 30), power_sync_s=5.0, deploys_max=1),
     )
 }
 

@@ -280,6 +280,12 @@ class QueueDepth(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
     oldest_s: float = 0.0  # how long the oldest queued job has waited for a worker
 
+    def counted(self, state: JobState, jobs: int, oldest_s: float) -> QueueDepth:
+        """With so many jobs of one state."""
+        counts = {one.value: getattr(self, one) for one in JobState if not one.ended}
+        age_s = oldest_s if state is JobState.QUEUED else self.oldest_s
+        return QueueDepth(queue=self.queue, oldest_s=age_s, **{**counts, state.value: jobs})
+
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a job's journal: a step that completed, by whom and with what output."""
@@ -338,3 +344,30 @@ class StepSleep(msgspec.Struct, frozen=True, kw_only=True):
     memo: dict[str, Json] = {}
     patch: dict[str, Json] = {}
     progress: tuple[int, int, str] | None = None
+
+
+class JobCount(msgspec.Struct, frozen=True, kw_only=True):
+    """The jobs of a kind that are in one state. ``queue`` None: bound to objects.
+
+    ``oldest_s``: how long the least recently touched of them has been as it is; in a
+    queue, how long the first in line has been due. ``overdue``: past their deadline.
+    """
+
+    queue: str | None
+    kind: str
+    state: JobState
+    jobs: int
+    oldest_s: float
+    overdue: int
+
+
+class Census(msgspec.Struct, frozen=True, kw_only=True):
+    """How many there are of everything that operators watch, at one moment.
+
+    ``members``: by role and state, those that are gone left out. ``unowned``: shards
+    without a living owner, by group.
+    """
+
+    jobs: tuple[JobCount, ...] = ()
+    members: dict[tuple[str, MemberState], int] = {}
+    unowned: dict[str, int] = {}

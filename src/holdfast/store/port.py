@@ -11,14 +11,17 @@ the claim has passed on, or its owner was marked over, and then have written not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
 from holdfast.store.events import EventFilter, EventPage, NewEvent, Order, Position
 from holdfast.store.model import (
+    Census,
     Claim,
     Fence,
+    HeldJob,
+    Hold,
     Job,
     JobLimit,
     Json,
@@ -26,6 +29,8 @@ from holdfast.store.model import (
     MemberSpec,
     ObjectRef,
     OwnedJob,
+    QueueDepth,
+    QueuedJob,
     Renewal,
     RouteGrant,
     StepEnd,
@@ -108,7 +113,11 @@ class ClaimStore(Protocol):
 
 
 class JobStore(Protocol):
-    """Durable jobs bound to owned objects (architecture: "Jobs")."""
+    """Durable jobs (architecture: "Jobs"), those bound to owned objects above all.
+
+    What takes a fence takes the ``Hold`` of an unbound job, too. It is lost once the job
+    runs under another, or its member was marked over. Such a job has no object to patch.
+    """
 
     async def submit(self, submission: Submission) -> Job:
         """Write an intent and its job, or raise ``ConflictError`` / ``NotFoundError``.
@@ -141,7 +150,7 @@ class JobStore(Protocol):
         """
         ...
 
-    async def begin_step(self, fence: Fence, job: UUID, step: str) -> Job:
+    async def begin_step(self, fence: Fence | Hold, job: UUID, step: str) -> Job:
         """Record that a step is begun (``attempt`` + 1, ``step_open``).
 
         ``ConflictError`` unless the job is queued or running, and at that step: a
@@ -149,7 +158,7 @@ class JobStore(Protocol):
         """
         ...
 
-    async def end_step(self, fence: Fence, job: UUID, end: StepEnd) -> Job:
+    async def end_step(self, fence: Fence | Hold, job: UUID, end: StepEnd) -> Job:
         """Journal a completed step, patch the object, move on; all or nothing.
 
         Only the attempt in hand can end: begun under this fence, neither ended nor
@@ -159,7 +168,7 @@ class JobStore(Protocol):
         """
         ...
 
-    async def sleep_step(self, fence: Fence, job: UUID, sleep: StepSleep) -> Job:
+    async def sleep_step(self, fence: Fence | Hold, job: UUID, sleep: StepSleep) -> Job:
         """Put a step to sleep, or leave it queued if a signal came meanwhile.
 
         ``signal_seq > seen_seq`` is the only thing that keeps it awake. It sleeps no
@@ -168,7 +177,9 @@ class JobStore(Protocol):
         """
         ...
 
-    async def progress(self, fence: Fence, job: UUID, done: int, total: int, message: str) -> None:
+    async def progress(
+        self, fence: Fence | Hold, job: UUID, done: int, total: int, message: str
+    ) -> None:
         """Show progress. Nothing depends on it."""
         ...
 
@@ -182,7 +193,8 @@ class JobStore(Protocol):
     async def cancel(self, job: UUID) -> bool:
         """Ask for cancellation, which is a signal too (``signal_seq`` rises); False if ended.
 
-        Once, and so clean-up steps of a cancelled job can sleep.
+        Once, and so clean-up steps of a cancelled job can sleep. An unbound job that
+        nobody has begun ends at once, but keeps its place before others (``store.graph``).
         """
         ...
 
@@ -195,13 +207,86 @@ class JobStore(Protocol):
         ...
 
     async def jobs(
-        self, *, obj: ObjectRef | None = None, active: bool = False, limit: int = 100
+        self,
+        *,
+        obj: ObjectRef | None = None,
+        queue: str | None = None,
+        bound: bool = False,
+        active: bool = False,
+        limit: int = 100,
     ) -> list[Job]:
-        """Jobs, newest first."""
+        """Jobs, newest first: of an object, of a queue, bound to any object, not ended."""
         ...
 
     async def journal(self, job: UUID) -> list[StepRecord]:
         """The job's completed steps in order."""
+        ...
+
+
+class QueueStore(Protocol):
+    """Unbound jobs: graphs of them, what they reserve, and the workers that run them.
+
+    ``store.graph`` says what comes before what.
+    """
+
+    async def enqueue(self, jobs: Sequence[QueuedJob], *, parent: UUID | None = None) -> int:
+        """Enqueue jobs, all or nothing; those that are there already stay as they are.
+
+        Returns how many are new, so it may be repeated. ``parent``: a job that has begun
+        and enqueues its children. Raises ``NotFoundError`` for a job to come after that
+        does not exist; ``ConflictError`` (``job_id``: the id is another job's; ``parent``:
+        it has ended, or not begun); ``InvalidInputError`` for a circle, names and numbers
+        beyond the limits, and what a child may not wait for.
+        """
+        ...
+
+    async def claim(
+        self,
+        hold: Hold,
+        room: Mapping[str, int],
+        first_steps: Mapping[str, str],
+        again: Collection[UUID] = (),
+    ) -> list[HeldJob]:
+        """Claim what is due in these queues, as many as there is room for, first in line first.
+
+        Each is marked ``running`` with its step begun, which is the first of its kind
+        where none was. Only of the kinds in ``first_steps``. ``again``: jobs that run under
+        this very hold and are handed out again, with their step begun anew: the answer
+        that told of them was lost. A member that is gone claims nothing.
+        """
+        ...
+
+    async def held(self, hold: Hold) -> dict[UUID, bool]:
+        """What runs under this hold, and whether its cancellation is asked for."""
+        ...
+
+    async def end_many(self, hold: Hold, ends: Sequence[tuple[UUID, StepEnd]]) -> set[UUID]:
+        """``end_step`` for many jobs in one transaction; returns those whose end stands.
+
+        Whoever waited only for jobs that end here is queued in the same transaction. The
+        end of an attempt that is not in hand under this hold is left out.
+        """
+        ...
+
+    async def release(self, hold: Hold, jobs: Collection[UUID]) -> int:
+        """Queue jobs again that are held and no longer worked on here; returns how many."""
+        ...
+
+    async def tend(self, limit: int = 500) -> int:
+        """Move on what nobody has, at most so many at a time; returns how many.
+
+        Jobs of members that are gone are queued again; blocked ones past their deadline
+        fail; what was held up by somebody's death half way is passed on. For every
+        worker to call every now and then.
+        """
+        ...
+
+    async def queue_depths(self) -> list[QueueDepth]:
+        """How many jobs that have not ended each queue has, by its name."""
+        ...
+
+    async def purge_jobs(self, keep_s: float, limit: int) -> int:
+        """Delete unbound jobs that ended longer ago, at most so many; returns how many."""
         ...
 
 
@@ -289,7 +374,17 @@ class EventStore(Protocol):
         ...
 
 
-class Store(MemberStore, ClaimStore, JobStore, ObjectStore, EventStore, Protocol):
+class CensusStore(Protocol):
+    """The numbers behind the metrics."""
+
+    async def census(self) -> Census:
+        """Count members, shards and jobs that have not ended, in one look."""
+        ...
+
+
+class Store(
+    CensusStore, MemberStore, ClaimStore, JobStore, QueueStore, ObjectStore, EventStore, Protocol
+):
     """All of it: what the core runs on."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -99,14 +99,15 @@ def _litestar(
     parts: AppParts, apis: tuple[Api, ...], policies: PolicyRegistry, health: Health
 ) -> Litestar:
     @asynccontextmanager
-    async def purging(_app: Litestar) -> AsyncGenerator[None]:
-        task = asyncio.create_task(parts.identity.purge_forever(), name="token purge")
+    async def working(_app: Litestar) -> AsyncGenerator[None]:
+        ever = [parts.identity.purge_forever, *(run for api in apis for run in api.background)]
+        tasks = [asyncio.create_task(run()) for run in ever]
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     probe_handlers: list[Any] = list(
         probes.handlers(health, parts.registry, metrics_public=parts.settings.metrics_public)
@@ -120,7 +121,7 @@ def _litestar(
         dependencies={"caller": Provide(provide_caller, sync_to_thread=False)},
         exception_handlers={Exception: errors.answer},
         request_max_body_size=parts.settings.body_bytes_max,
-        lifespan=[purging],
+        lifespan=[working],
         openapi_config=None,
         logging_config=None,
         debug=False,

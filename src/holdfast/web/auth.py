@@ -17,7 +17,7 @@ from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from holdfast.errors import ConfigError, ForbiddenError, NotAuthenticatedError
-from holdfast.identity.policy import PUBLIC, Caller, PolicyRegistry
+from holdfast.identity.policy import PUBLIC, Caller, Policy, PolicyRegistry
 from holdfast.identity.service import Identity
 from holdfast.store.events import Actor, acting
 from holdfast.web.context import REQUEST_ID, api_of, state_of
@@ -47,7 +47,7 @@ class Authentication(ASGIMiddleware):
         caller: Caller | None = None
         if not policy.public:
             caller = await self._caller(scope)
-            policy.check(caller)
+            await _check(policy, caller, scope)
             scope["user"] = caller
         _check_media_type(scope)
         with acting(_actor(scope, caller)):
@@ -60,6 +60,16 @@ class Authentication(ASGIMiddleware):
         raise NotAuthenticatedError(
             "The request you have made requires authentication: send a token in X-Auth-Token."
         )
+
+
+async def _check(policy: Policy, caller: Caller, scope: Scope) -> None:
+    """Let the caller through, or say why not: that it may not, or that there is nothing."""
+    try:
+        policy.check(caller)
+    except ForbiddenError:
+        if (api := api_of(scope)) is not None:
+            await api.hide(caller, scope["path"].removeprefix(api.prefix))
+        raise
 
 
 def _actor(scope: Scope, caller: Caller | None) -> Actor:

@@ -85,14 +85,11 @@ class EventDesk:
         found = await self.find_node(node)
         if found is not None:
             return str(found)
-        try:
+        with suppress(ValueError):
             return str(UUID(node))
-        except ValueError:
-            if caller.everywhere:
-                raise NotFoundError(
-                    f"there is no node {node}; name a deleted one by UUID"
-                ) from None
-            return node  # whether others have a node of that name is not said
+        if caller.everywhere:
+            raise NotFoundError(f"there is no node {node}; name a deleted one by its UUID")
+        return node  # whether others have a node of that name is not said
 
 
 TheDesk: TypeAlias = NamedDependency[SkipValidation[EventDesk]]

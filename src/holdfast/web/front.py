@@ -83,7 +83,7 @@ class Front:
                 path = own.prefix + (path if path != "/" else "")
             api, api_url = own, _address(scope)
         if api is not None:
-            rest = api.rewrite(path[len(api.prefix) :] or "/")
+            rest = api.rewrite(path[len(api.prefix) :] or "/", dict(scope["headers"]))
             path = api.prefix + (rest if rest != "/" else "")
         state: dict[str, Any] = {
             **(scope.get("state") or {}),

@@ -18,4 +18,6 @@ def baremetal_api(service: Baremetal) -> Api:
         error_headers=baremetal.error_headers,
         service=baremetal.SERVICE,
         rewrite=baremetal.rewrite,
+        hide=baremetal.hiding(service),
+        background=(service.work,),
     )

@@ -257,7 +257,7 @@ async def test_an_invalid_transition_is_409_and_names_the_allowed_verbs(
 @pytest.mark.parametrize(
     ("body", "minor", "status"),
     [
-        ({"target": "inspect"}, 95, 400),
+        ({"target": "rescue"}, 95, 400),
         ({"target": "fly"}, 95, 400),
         ({"target": 7}, 95, 400),
         ({}, 95, 400),

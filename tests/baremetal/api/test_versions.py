@@ -78,27 +78,54 @@ async def test_resources_appear_with_their_version(client: httpx.AsyncClient):
 
 @pytest.mark.parametrize("path", ["/nodes", "/v1/nodes.json", "/nodes.json", "/v1/nodes/"])
 async def test_older_spellings_of_paths_are_understood(client: httpx.AsyncClient, path: str):
-    assert (await client.get(path)).json() == {"nodes": []}
+    assert (await client.get(path, headers=at(90))).json() == {"nodes": []}
 
 
-async def test_a_uuid_may_have_the_suffix_json(client: httpx.AsyncClient):
+async def test_until_1_90_a_uuid_may_have_the_suffix_json(client: httpx.AsyncClient):
     node = (await client.post("/v1/nodes", json={"driver": "redfish"})).json()
-    for path in (f"/v1/nodes/{node['uuid']}.json", f"/nodes/{node['uuid']}"):
-        assert (await client.get(path)).json()["uuid"] == node["uuid"]
+    path = f"/v1/nodes/{node['uuid']}.json"
+    assert (await client.get(path, headers=at(90))).json()["uuid"] == node["uuid"]
+    assert (await client.get(path, headers=at(91))).status_code == 404
+    assert (await client.get(f"/nodes/{node['uuid']}")).json()["uuid"] == node["uuid"]
+
+
+LATER = [
+    ("GET", "/v1/portgroups", 23, 404),
+    ("GET", "/v1/nodes/n1/portgroups", 24, 404),
+    ("GET", "/v1/nodes/n1/vifs", 28, 404),
+    ("PUT", "/v1/nodes/n1/traits", 37, 405),
+    ("DELETE", "/v1/nodes/n1/traits", 37, 404),
+    ("GET", "/v1/nodes/n1/bios", 40, 404),
+    ("GET", "/v1/conductors", 49, 404),
+    ("GET", "/v1/allocations", 52, 404),
+    ("POST", "/v1/allocations", 52, 405),
+    ("DELETE", "/v1/allocations/a", 52, 405),
+    ("PATCH", "/v1/allocations/a", 57, 405),
+    ("GET", "/v1/deploy_templates", 55, 404),
+    ("POST", "/v1/deploy_templates", 55, 405),
+    ("PUT", "/v1/nodes/n1/states/boot_mode", 76, 404),
+    ("GET", "/v1/nodes/n1/inventory", 81, 404),
+    ("GET", "/v1/shards", 82, 404),
+    ("GET", "/v1/nodes/n1/firmware", 86, 404),
+    ("GET", "/v1/runbooks", 92, 404),
+    ("POST", "/v1/runbooks", 92, 405),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "since", "status"), LATER)
+async def test_what_came_later_is_not_there_before(
+    client: httpx.AsyncClient, method: str, path: str, since: int, status: int
+):
+    before = await client.request(method, path, headers=at(since - 1), json={})
+    assert (before.status_code, f"1.{since}" in fault(before)) == (status, True)
+    after = await client.request(method, path, headers=at(since), json={})
+    assert after.status_code in (200, 400) or "came with" not in fault(after)
 
 
 @pytest.mark.parametrize(
     ("method", "path", "said"),
     [
-        ("GET", "/v1/chassis", "Chassis: not supported yet"),
-        ("POST", "/v1/allocations", "Allocations: not supported yet"),
-        ("GET", "/v1/portgroups/detail", "Port groups: not supported yet"),
         ("GET", "/v1/volume/connectors", "Volume connectors: not supported yet"),
-        ("GET", "/v1/nodes/n1/bios", "BIOS settings: not supported yet"),
-        ("POST", "/v1/nodes/n1/vifs", "Virtual network interfaces: not supported yet"),
-        ("PUT", "/v1/nodes/n1/states/raid", "RAID configuration: not supported yet"),
-        ("GET", "/v1/nodes/n1/states/console", "Consoles: not supported yet"),
-        ("GET", "/v1/nodes/n1/history", "Node history: not supported yet"),
         ("GET", "/v1/wings", "There is nothing at"),
         ("GET", "/v1/nodes/n1/wings", "There is nothing at"),
     ],

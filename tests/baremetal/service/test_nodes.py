@@ -8,7 +8,7 @@ from tests.baremetal.people import ADMIN, ALICE, BOB, REDFISH, BaremetalFixture,
 
 from holdfast.baremetal.credentials import decrypt_driver_secrets
 from holdfast.baremetal.errors import NodeLockedError
-from holdfast.baremetal.states import Provision
+from holdfast.baremetal.states import DELETABLE, Provision
 from holdfast.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 
 
@@ -160,7 +160,7 @@ async def test_a_node_in_hand_is_locked_until_its_job_has_ended(fixture: Baremet
     for attempt in (
         fixture.baremetal.nodes.update(ADMIN, "n1", change("/extra/a", 1)),
         fixture.baremetal.nodes.delete(ADMIN, "n1"),
-        fixture.baremetal.verbs.set_traits(ADMIN, "n1", lambda _: ["CUSTOM_A"]),
+        fixture.baremetal.upkeep.set_traits(ADMIN, "n1", lambda _: ["CUSTOM_A"]),
     ):
         with pytest.raises(NodeLockedError, match="Node n1 is locked by a job"):
             await attempt
@@ -224,7 +224,7 @@ async def test_a_node_is_deleted_only_where_nothing_is_lost(
     fixture: BaremetalFixture, state: Provision
 ):
     uuid = await fixture.node(state=state)
-    if state in ("enroll", "manageable", "available", "clean failed"):
+    if state in DELETABLE:
         await fixture.baremetal.nodes.delete(ADMIN, str(uuid))
         return
     with pytest.raises(ConflictError, match=f"'{state}'"):
@@ -247,9 +247,9 @@ async def test_another_projects_node_is_not_there(fixture: BaremetalFixture):
         baremetal.read.node(BOB, "n1", ("uuid",)),
         baremetal.nodes.update(BOB, uuid, change("/extra/a", 1)),
         baremetal.nodes.delete(BOB, uuid),
-        baremetal.verbs.set_maintenance(BOB, uuid, True),
-        baremetal.verbs.set_traits(BOB, uuid, lambda _: []),
-        baremetal.verbs.validate(BOB, uuid),
+        baremetal.upkeep.set_maintenance(BOB, uuid, True),
+        baremetal.upkeep.set_traits(BOB, uuid, lambda _: []),
+        baremetal.upkeep.validate(BOB, uuid),
     ):
         with pytest.raises(NotFoundError, match="could not be found"):
             await attempt

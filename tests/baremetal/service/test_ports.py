@@ -7,13 +7,14 @@ import pytest
 from tests.baremetal.people import ADMIN, ALICE, BOB, BaremetalFixture
 
 from holdfast.baremetal.errors import NodeLockedError
+from holdfast.baremetal.resources import PORTS
 from holdfast.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 
 MAC = "52:54:00:00:00:01"
 
 
 async def shown(fixture: BaremetalFixture, uuid: object, *fields: str) -> dict[str, Any]:
-    return await fixture.baremetal.read.port(ADMIN, str(uuid), fields)
+    return await fixture.baremetal.read.one(PORTS, ADMIN, str(uuid), fields)
 
 
 async def test_a_port_is_known_by_its_address_in_one_spelling(fixture: BaremetalFixture):
@@ -83,7 +84,7 @@ async def test_a_port_moves_only_between_nodes_that_are_both_the_callers(
     leased = str(await fixture.node(BOB, lessee="alice"))
     ports = fixture.baremetal.ports
     port = str(await ports.create(ALICE, {"address": MAC, "node_uuid": mine}))
-    for target, refusal in ((other, NotFoundError), (leased, ForbiddenError)):
+    for target, refusal in ((other, InvalidInputError), (leased, ForbiddenError)):
         with pytest.raises(refusal):
             await ports.update(
                 ALICE, port, [{"op": "replace", "path": "/node_uuid", "value": target}]

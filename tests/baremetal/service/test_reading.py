@@ -6,7 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 from tests.baremetal.people import ADMIN, ALICE, BOB, BaremetalFixture
 
-from holdfast.baremetal.fields import NODE, shown
+from holdfast.baremetal.fields import NODE
+from holdfast.baremetal.resources import NODES
 from holdfast.baremetal.service.filters import NodeFilter, PageQuery, PortFilter
 from holdfast.baremetal.service.reading import selection
 from holdfast.errors import InvalidInputError, NotFoundError
@@ -165,17 +166,17 @@ async def test_conductor_and_reservation_are_who_holds_the_node_now(fixture: Bar
 
 def test_a_query_selects_what_is_shown_and_joins_what_that_needs():
     """A defect of the reference not to be repeated: a ``fields=`` list saved nothing."""
-    brief = selection("node", ("name", "power_state"))
+    brief = selection(NODES, ("name", "power_state"))
     assert "join" not in brief.sql
     assert "driver_info" not in brief.sql
     assert brief.json == ()
-    whole = selection("node", shown("node", 95))
+    whole = selection(NODES, NODES.shown(95))
     assert whole.sql.count("left join") == 3
 
 
 async def test_every_field_can_be_read(fixture: BaremetalFixture):
     uuid = await fixture.node(name="n1", extra={"a": [1, {"b": None}]})
-    document = await fixture.baremetal.read.node(ADMIN, "n1", shown("node", 95))
+    document = await fixture.baremetal.read.node(ADMIN, "n1", NODES.shown(95))
     links = {name for name, field in NODE.items() if field.kind == "links"}
     assert set(document) == set(NODE) - links | {"_uuid"}
     assert document["uuid"] == str(uuid)

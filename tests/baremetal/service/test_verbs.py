@@ -12,6 +12,7 @@ from holdfast.baremetal.errors import (
     NodeProtectedError,
     NotSupportedError,
 )
+from holdfast.baremetal.resources import CleanStep, DeployStep
 from holdfast.baremetal.service.verbs import BootDevice, PowerRequest, ProvisionRequest
 from holdfast.errors import InvalidInputError, NotFoundError
 
@@ -26,6 +27,8 @@ async def ask(fixture: BaremetalFixture, uuid: object, target: str, **rest: Any)
     [
         ("enroll", "manage", "verifying", "manageable", "node.verify"),
         ("manageable", "provide", "cleaning", "available", "node.provide"),
+        ("manageable", "adopt", "adopting", "active", "node.adopt"),
+        ("inspect failed", "inspect", "inspecting", "manageable", "node.inspect"),
         ("available", "active", "deploying", "active", "node.deploy"),
         ("deploy failed", "active", "deploying", "active", "node.deploy"),
         ("active", "rebuild", "deploying", "active", "node.deploy"),
@@ -139,7 +142,7 @@ async def test_missing_driver_info_names_the_keys(fixture: BaremetalFixture):
         await ask(fixture, uuid, "manage")
     with pytest.raises(InvalidInputError, match="redfish_address"):
         await fixture.baremetal.verbs.power(ADMIN, str(uuid), PowerRequest(target="power on"))
-    verdict = await fixture.baremetal.verbs.validate(ADMIN, str(uuid))
+    verdict = await fixture.baremetal.upkeep.validate(ADMIN, str(uuid))
     assert verdict["power"]["result"] is False
     assert "redfish_address" in verdict["power"]["reason"]
     assert verdict["raid"]["result"] is None
@@ -170,10 +173,93 @@ async def test_a_config_drive_goes_with_the_deployment(fixture: BaremetalFixture
     assert b'"configdrive": "******"' in bytes(shown["instance_info"])
 
 
-async def test_what_would_be_ignored_is_refused(fixture: BaremetalFixture):
-    uuid = await fixture.node(state="available")
-    with pytest.raises(NotSupportedError, match="deploy_steps"):
-        await ask(fixture, uuid, "active", deploy_steps=[{"step": "x"}])
+STEP = {"interface": "deploy", "step": "burnin", "args": {}}
+
+
+@pytest.mark.parametrize(
+    ("verb", "fields", "named"),
+    [
+        ("clean", {}, "clean_steps"),
+        ("clean", {"clean_steps": []}, "clean_steps"),
+        ("clean", {"clean_steps": [STEP], "runbook": "CUSTOM_A"}, "not both"),
+        ("clean", {"clean_steps": [STEP], "disable_ramdisk": True}, "disable_ramdisk"),
+        ("clean", {"deploy_steps": []}, "clean_steps"),
+        ("provide", {"clean_steps": [STEP]}, "clean"),
+        ("provide", {"runbook": "CUSTOM_A"}, "clean"),
+        ("provide", {"deploy_steps": [STEP | {"priority": 1}]}, "deploy_steps"),
+        ("provide", {"configdrive": "x"}, "config drive"),
+        ("inspect", {"service_steps": [STEP]}, "service_steps"),
+        ("manage", {"rescue_password": "sesame"}, "rescue_password"),
+    ],
+)
+async def test_what_does_not_go_with_a_verb_is_refused_by_name(
+    fixture: BaremetalFixture, verb: str, fields: dict[str, Any], named: str
+):
+    uuid = await fixture.node(state="manageable")
+    with pytest.raises(InvalidInputError, match=named):
+        await ask(fixture, uuid, verb, **fields)
+    assert (await fixture.row(uuid))["provision_state"] == "manageable"
+
+
+async def test_inspection_notes_when_it_began(fixture: BaremetalFixture):
+    uuid = await fixture.node(state="manageable")
+    await fixture.set(uuid, inspection_finished_at=1.0)
+    await ask(fixture, uuid, "inspect")
+    row = await fixture.row(uuid)
+    assert (row["provision_state"], row["target_provision_state"]) == ("inspecting", "manageable")
+    assert row["inspection_started_at"] == row["provision_updated_at"]
+    assert row["inspection_finished_at"] is None
+
+
+async def test_a_node_without_an_inspect_interface_is_not_inspected(fixture: BaremetalFixture):
+    uuid = await fixture.node(state="manageable", inspect_interface="no-inspect")
+    with pytest.raises(InvalidInputError, match="no inspect interface"):
+        await ask(fixture, uuid, "inspect")
+
+
+async def test_manual_cleaning_carries_its_steps(fixture: BaremetalFixture):
+    uuid = await fixture.node(state="manageable")
+    step = CleanStep(interface="deploy", step="burnin", args={"hours": 1})
+    await ask(fixture, uuid, "clean", clean_steps=[step])
+    job = await fixture.active(uuid)
+    assert job.kind == "node.clean"
+    assert job.args == {"clean_steps": [STEP | {"args": {"hours": 1}}]}
+
+
+async def test_a_runbook_cleans_nodes_that_have_its_trait(fixture: BaremetalFixture):
+    runbooks = fixture.baremetal.runbooks
+    steps = [STEP | {"order": 2}, STEP | {"step": "erase", "order": 1}]
+    await runbooks.create(ADMIN, {"name": "CUSTOM_WIPE", "steps": steps})
+    uuid = await fixture.node(state="manageable")
+    with pytest.raises(InvalidInputError, match="has not: add the trait"):
+        await ask(fixture, uuid, "clean", runbook="CUSTOM_WIPE")
+    with pytest.raises(NotFoundError, match="Runbook CUSTOM_NONE"):
+        await ask(fixture, uuid, "clean", runbook="CUSTOM_NONE")
+    await fixture.baremetal.upkeep.set_traits(ADMIN, str(uuid), lambda _: ["CUSTOM_WIPE"])
+    await ask(fixture, uuid, "clean", runbook="CUSTOM_WIPE")
+    job = await fixture.active(uuid)
+    assert [step["step"] for step in job.args["clean_steps"]] == ["erase", "burnin"]
+
+
+async def test_a_deployment_gets_the_steps_of_its_instances_templates_and_its_own(
+    fixture: BaremetalFixture,
+):
+    templates = fixture.baremetal.deploy_templates
+    ten = STEP | {"priority": 10}
+    await templates.create({"name": "CUSTOM_A", "steps": [ten, ten | {"step": "wipe"}]})
+    await templates.create({"name": "CUSTOM_B", "steps": [ten | {"step": "other"}]})
+    uuid = await fixture.node(
+        state="available", instance_info={"traits": ["CUSTOM_A", "CUSTOM_C"]}
+    )
+    own = DeployStep(interface="deploy", step="burnin", args={"hours": 9}, priority=50)
+    await ask(fixture, uuid, "active", deploy_steps=[own])
+    job = await fixture.active(uuid)
+    assert job.args == {
+        "deploy_steps": [
+            {"interface": "deploy", "step": "burnin", "args": {"hours": 9}, "priority": 50},
+            ten | {"step": "wipe"},
+        ]
+    }
 
 
 @pytest.mark.parametrize(
@@ -214,34 +300,34 @@ async def test_the_boot_device_is_a_job_and_shown_once_it_is_known(fixture: Bare
     job = await fixture.active(uuid)
     assert (job.kind, job.args) == ("node.boot_device", {"device": "pxe", "persistent": True})
     unknown = {"boot_device": None, "persistent": None}
-    assert await verbs.boot_device(ADMIN, str(uuid)) == unknown
+    assert await fixture.baremetal.upkeep.boot_device(ADMIN, str(uuid)) == unknown
     await fixture.set(
         uuid, driver_internal_info={"boot_device": {"device": "pxe", "persistent": True}}
     )
-    assert await verbs.boot_device(ADMIN, str(uuid)) == {"boot_device": "pxe", "persistent": True}
+    assert await fixture.baremetal.upkeep.boot_device(ADMIN, str(uuid)) == {"boot_device": "pxe", "persistent": True}
 
 
 async def test_maintenance_waits_for_no_job(fixture: BaremetalFixture):
     uuid = await fixture.node()
     await fixture.busy(uuid)
     await fixture.set(uuid, fault="power failure")
-    await fixture.baremetal.verbs.set_maintenance(ADMIN, str(uuid), True, "a new fan")
+    await fixture.baremetal.upkeep.set_maintenance(ADMIN, str(uuid), True, "a new fan")
     row = await fixture.row(uuid)
     assert (row["maintenance"], row["maintenance_reason"]) == (True, "a new fan")
-    await fixture.baremetal.verbs.set_maintenance(ADMIN, str(uuid), False)
+    await fixture.baremetal.upkeep.set_maintenance(ADMIN, str(uuid), False)
     row = await fixture.row(uuid)
     assert (row["maintenance"], row["maintenance_reason"], row["fault"]) == (False, None, None)
 
 
 async def test_traits_are_names_and_at_most_fifty(fixture: BaremetalFixture):
     uuid = str(await fixture.node())
-    await fixture.baremetal.verbs.set_traits(ADMIN, uuid, lambda _: ["CUSTOM_B", "CUSTOM_A"])
-    await fixture.baremetal.verbs.set_traits(ADMIN, uuid, lambda t: [*t, "HW_CPU_X86_AVX"])
+    await fixture.baremetal.upkeep.set_traits(ADMIN, uuid, lambda _: ["CUSTOM_B", "CUSTOM_A"])
+    await fixture.baremetal.upkeep.set_traits(ADMIN, uuid, lambda t: [*t, "HW_CPU_X86_AVX"])
     expected = ["CUSTOM_A", "CUSTOM_B", "HW_CPU_X86_AVX"]
     assert await fixture.baremetal.read.traits(ADMIN, uuid) == expected
     for wrong in (["lower"], ["CUSTOM_a"], [f"CUSTOM_{n}" for n in range(51)]):
         with pytest.raises(InvalidInputError):
-            await fixture.baremetal.verbs.set_traits(ADMIN, uuid, lambda _, t=wrong: t)
+            await fixture.baremetal.upkeep.set_traits(ADMIN, uuid, lambda _, t=wrong: t)
 
 
 async def test_another_projects_node_takes_no_verb(fixture: BaremetalFixture):

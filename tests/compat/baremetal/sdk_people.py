@@ -36,8 +36,13 @@ def main(cloud: str) -> dict[str, Any]:
         **catalog(identity),
         **as_her(connection, user, project),
         "system": system_role(identity, user, role),
+        "application": application_credential(connection),
     }
     identity.update_project(project, description="changed")
+    seen["roles_of"] = [
+        [role["name"] for role in identity.get(f"/{scope}/users/{user.id}/roles").json()["roles"]]
+        for scope in (f"projects/{project.id}", "system")
+    ]
     seen["changed"] = identity.get_project(project.id).description
     identity.update_user(user, is_enabled=False)
     seen["disabled"] = not identity.get_user(user.id).is_enabled
@@ -87,6 +92,26 @@ def as_her(connection: Any, user: Any, project: Any) -> dict[str, Any]:
 
 def own_projects(hers: Any, user: Any) -> list[dict[str, Any]]:
     return hers.identity.get(f"/users/{user.id}/projects").json()["projects"]
+
+
+def application_credential(connection: Any) -> str:
+    """Make one for ourselves, log in with it, remove it; or what it was refused with."""
+    identity, user = connection.identity, connection.current_user_id
+    try:
+        made = identity.create_application_credential(user, "sdk-app")
+    except openstack.exceptions.BadRequestException as error:
+        return str(error)
+    auth = {
+        "auth_url": connection.config.auth["auth_url"],
+        "application_credential_id": made.id,
+        "application_credential_secret": made.secret,
+    }
+    app = openstack.connect(auth_type="v3applicationcredential", auth=auth, load_yaml_config=False)
+    list(app.baremetal.nodes())
+    listed = [c.name for c in identity.application_credentials(user)]
+    name = identity.get_application_credential(user, made.id).name
+    identity.delete_application_credential(user, made.id)
+    return "works" if [name] == listed == ["sdk-app"] else f"{name} of {listed}"
 
 
 def system_role(identity: Any, user: Any, role: Any) -> list[bool]:

@@ -8,9 +8,6 @@ as a balancer never repeats it: reliability.md, promise 2.)
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -96,15 +93,4 @@ def test_no_command_fails_while_api_processes_are_killed(
     listed = lister.result()
     assert listed["failures"] == []
     assert listed["answers"] > 100
-    assert_no_double_command(machines)
-
-
-def assert_no_double_command(fleet: Fleet) -> None:
-    """The referee's verdict over what the BMCs heard."""
-    argv = [sys.executable, "-m", "holdfast.sim.fleet", "referee", str(fleet.journal)]
-    judged = subprocess.run(
-        [*argv, "--require-origin", "--json"], capture_output=True, text=True, check=False
-    )
-    verdict = json.loads(judged.stdout)
-    assert judged.returncode == 0, verdict
-    assert verdict["commands"] > 20
+    assert machines.assert_no_double_command() > 20

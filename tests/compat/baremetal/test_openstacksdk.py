@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.compat.baremetal.lives import sdk_life
-from tests.compat.baremetal.routes import ABSENT
+from tests.compat.baremetal.routes import bare_metal
 from tests.compat.clients import Client
 from tests.compat.machines import Fleet
 
@@ -56,19 +56,34 @@ def test_people_come_and_go(client: Client):
     assert (seen["password"], seen["her_projects"]) == (204, ["sdk-people"])
     assert seen["her_nodes"] == 0
     assert (seen["token"], seen["revoked"], seen["token_after"]) == (200, 204, 404)
-    assert seen["system"] == [True, False]
+    assert (seen["system"], seen["roles_of"]) == ([True, False], [["member"], []])
+    assert seen["application"] == "works" or "not supported" in seen["application"]
     assert seen["gone"]
 
 
 def test_what_is_absent_is_refused_by_name(client: Client):
-    """Every route that these APIs have and this release lacks: never a 500, never silence."""
+    """Every route that the API has and this release lacks: never a 500, never silence."""
+    _, absent = bare_metal()
+    asked = [(route.method, route.path) for route in absent]
+    answers = client.script(HERE / "sdk_routes.py", {"routes": asked})
+    assert len(answers) >= len(asked)
+    assert {w: a for w, a in answers.items() if "not supported" not in a[1]} == {}
+
+
+def test_every_list_answers(client: Client):
+    """Whatever may be read without naming one thing, or of any node or driver."""
+    present, _ = bare_metal()
+    parts = {"{node}", "{driver}"}
     asked = [
-        (route.method, route.prefix.strip("/"), route.path.removeprefix(route.version))
-        for route in ABSENT
+        (route.method, route.path)
+        for route in present
+        if route.method == "GET" and parts >= {p for p in route.path.split("/") if p[:1] == "{"}
     ]
-    refusals = client.script(HERE / "sdk_absent.py", {"routes": asked})
-    assert len(refusals) >= len(asked) > 0
-    assert {what: said for what, said in refusals.items() if "not supported" not in said} == {}
+    answers = client.script(HERE / "sdk_routes.py", {"routes": asked})
+    wrong = {what: a for what, a in answers.items() if a[0] >= 500 or a[0] in (0, 405, 406)}
+    assert wrong == {}
+    lists = {what: a for what, a in answers.items() if "{" not in what and "lookup" not in what}
+    assert {what: a for what, a in lists.items() if a[0] != 200} == {}
 
 
 def test_the_sdk_on_sushy_tools(life: Future[dict[str, Any]]):

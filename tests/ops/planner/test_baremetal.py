@@ -24,6 +24,7 @@ COSTS = Costs(
     gateway_idle=Cost(0.02),
     api_idle=Cost(0.02),
     conductor_look_ms=Cost(0.2),
+    database_look_ms=Cost(0.1),
     conductor_step_ms=Cost(1),
     database_step_ms=Cost(1.5),
     steps_per_deploy=Cost(20),
@@ -56,6 +57,10 @@ def test_i7_a_single_node_still_takes_two_conductors_on_two_hosts():
     assert value(answer, "api_processes") == 2
     assert value(answer, "hosts") == 2
     assert value(answer, "gateways") == 1
+
+
+def test_i8_conductors_may_share_hosts_or_have_their_own():
+    assert "(I8)" in planned().figure("hosts").how
 
 
 def test_i9_slower_conductor_hardware_takes_more_conductors():
@@ -97,7 +102,7 @@ def test_i12_the_driver_and_the_network_count():
 
 def test_i13_simultaneous_provisioning_takes_conductors():
     few, many = planned(concurrent_deploys=10), planned(concurrent_deploys=2000)
-    assert value(many, "conductors") == 10  # 2,000 ÷ 400 each, twice over for the loss of a host
+    assert value(many, "conductors") == 16  # 2,000 ÷ 250 each, twice over for the loss of a host
     assert many.limiting["conductor"] == "simultaneous provisioning"
     assert value(few, "conductors") == 2
 

@@ -8,30 +8,14 @@ from holdfast.baremetal.api.call import TheCall
 from holdfast.baremetal.errors import NoSuchResourceError
 
 _RESOURCES = {
-    "allocations": "Allocations",
-    "bios": "BIOS settings",
-    "chassis": "Chassis",
     "connectors": "Volume connectors",
-    "console": "Consoles",
     "continue_inspection": "Inspection",
-    "allocation": "Allocations",
-    "boot_mode": "Changing the boot mode",
-    "deploy_templates": "Deploy templates",
     "events": "External events",
-    "firmware": "Firmware components",
-    "history": "Node history",
     "indicators": "Indicators",
     "inject_nmi": "Injecting NMI",
     "inspection_rules": "Inspection rules",
-    "inventory": "Inventory",
-    "portgroups": "Port groups",
-    "raid": "RAID configuration",
-    "runbooks": "Runbooks",
-    "secure_boot": "Changing secure boot",
-    "shards": "Shard lists",
     "targets": "Volume targets",
     "vendor_passthru": "Vendor passthru",
-    "vifs": "Virtual network interfaces",
     "vmedia": "Virtual media",
     "volume": "Volumes",
 }
@@ -56,7 +40,12 @@ _PATHS = [
     "/v1/nodes/{ident:str}/states/{rest:path}",
     "/v1/nodes/{ident:str}/vendor_passthru",
     "/v1/nodes/{ident:str}/vendor_passthru/{rest:path}",
+    "/v1/allocations/{ident:str}/{rest:path}",
+    "/v1/chassis/{ident:str}/{rest:path}",
+    "/v1/deploy_templates/{ident:str}/{rest:path}",
+    "/v1/portgroups/{ident:str}/{rest:path}",
     "/v1/ports/{ident:str}/{rest:path}",
+    "/v1/runbooks/{ident:str}/{rest:path}",
 ]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from litestar import Response, get
 
 from holdfast.baremetal.api.call import Call, Segment, TheCall
-from holdfast.baremetal.api.versions import require
-from holdfast.baremetal.drivers import DRIVERS, INTERFACES, Driver
+from holdfast.baremetal.api.versions import exists_since, require
+from holdfast.baremetal.drivers import INTERFACES, Driver
 from holdfast.baremetal.service.conductors import Conductor
 from holdfast.errors import InvalidInputError
 
@@ -64,7 +64,7 @@ async def list_drivers(call: TheCall) -> Response[bytes]:
     if detail and names is not None:
         raise InvalidInputError("Can't fetch a subset of fields with 'detail' set")
     hosts = await call.baremetal.conductors.alive()
-    found = [] if kind == "classic" else list(DRIVERS.values())
+    found = [] if kind == "classic" else call.baremetal.conductors.drivers()
     whole = bool(detail) or names is not None
     views = [_only(_driver_view(call, driver, hosts, detail=whole), names) for driver in found]
     return call.answer({"drivers": views})
@@ -96,6 +96,20 @@ async def show_properties(call: TheCall) -> Response[bytes]:
     return call.answer(call.baremetal.conductors.driver(name).properties)
 
 
+@get("/v1/drivers/{name:str}/raid/logical_disk_properties", opt=DRIVER_GET)
+async def show_raid_properties(call: TheCall, name: Segment) -> Response[bytes]:
+    """What a logical disk of a RAID configuration may have, each key with its meaning."""
+    require(call.minor, 12)
+    call.query.finish()
+    driver = call.baremetal.conductors.driver(name)
+    if not driver.raid_properties:
+        raise InvalidInputError(
+            f"Driver {name} does not support get_raid_logical_disk_properties "
+            "(disabled or not implemented)."
+        )
+    return call.answer(driver.raid_properties)
+
+
 @get("/v1/drivers/{name:str}/vendor_passthru/methods", opt=DRIVER_GET)
 async def list_driver_methods(call: TheCall, name: Segment) -> Response[bytes]:
     """The driver's own methods: this release's drivers have none."""
@@ -112,7 +126,7 @@ def _conductor_view(call: Call, conductor: Conductor, *, detail: bool) -> dict[s
         "links": _links(call, f"conductors/{conductor.hostname}"),
     }
     if detail:
-        view["drivers"] = list(DRIVERS)
+        view["drivers"] = list(call.baremetal.conductors.hardware_types)
         view["created_at"] = _time(conductor.registered_at)
         view["updated_at"] = None
     return view
@@ -125,7 +139,7 @@ def _time(epoch_s: float) -> str:
 @get("/v1/conductors", opt=CONDUCTOR_GET)
 async def list_conductors(call: TheCall) -> Response[bytes]:
     """A page of conductors by hostname."""
-    require(call.minor, _CONDUCTORS_SINCE)
+    exists_since(call.minor, _CONDUCTORS_SINCE)
     query = call.query
     names, detail = query.names("fields"), query.flag("detail")
     limit, marker = query.number("limit"), query.text("marker")
@@ -154,7 +168,7 @@ async def list_conductors(call: TheCall) -> Response[bytes]:
 @get("/v1/conductors/{hostname:str}", opt=CONDUCTOR_GET)
 async def show_conductor(call: TheCall, hostname: Segment) -> Response[bytes]:
     """One conductor."""
-    require(call.minor, _CONDUCTORS_SINCE)
+    exists_since(call.minor, _CONDUCTORS_SINCE)
     names = call.query.names("fields")
     call.query.finish()
     conductor = await call.baremetal.conductors.named(hostname)
@@ -166,6 +180,7 @@ HANDLERS = (
     show_driver,
     show_driver_properties,
     show_properties,
+    show_raid_properties,
     list_driver_methods,
     list_conductors,
     show_conductor,

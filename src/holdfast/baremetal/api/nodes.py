@@ -134,7 +134,7 @@ async def delete_node(call: TheCall, ident: Segment) -> ASGIResponse:
 async def show_states(call: TheCall, ident: Segment) -> Response[bytes]:
     """The node's states and targets."""
     call.query.finish()
-    names = tuple(name for name in NODE_STATES if NODE[name].since <= call.minor)
+    names = tuple(name for name in NODE_STATES if NODES.fields[name].since <= call.minor)
     return call.answer(await document(call, NODES, ident, names))
 
 

@@ -7,7 +7,8 @@ from litestar.response.base import ASGIResponse
 
 from holdfast.baremetal.api.call import Segment, TheCall
 from holdfast.baremetal.api.render import rendered
-from holdfast.baremetal.api.versions import require
+from holdfast.baremetal.api.versions import exists_since
+from holdfast.baremetal.resources import NODES
 from holdfast.baremetal.service.ramdisk import SHOWN, Heartbeat
 
 _SINCE = 22
@@ -17,18 +18,18 @@ PUBLIC = {"policy": "public"}
 @get("/v1/lookup", opt=PUBLIC)
 async def lookup(call: TheCall) -> Response[bytes]:
     """Tell a booted ramdisk which node it is, and give it its agent's configuration."""
-    require(call.minor, _SINCE)
+    exists_since(call.minor, _SINCE)
     addresses, node_uuid = call.query.text("addresses"), call.query.text("node_uuid")
     call.query.finish()
     document, config = await call.baremetal.ramdisk.lookup(addresses, node_uuid)
-    node = rendered(call, "nodes", SHOWN, [document])[0]
+    node = rendered(call, NODES, SHOWN, [document])[0]
     return call.answer({"node": node, "config": config}, headers={"Cache-Control": "no-store"})
 
 
 @post("/v1/heartbeat/{ident:str}", opt=PUBLIC)
 async def heartbeat(call: TheCall, ident: Segment) -> ASGIResponse:
     """Hear that an agent is there, and where."""
-    require(call.minor, _SINCE)
+    exists_since(call.minor, _SINCE)
     await call.baremetal.ramdisk.heartbeat(ident, await call.body(Heartbeat))
     return call.done(202)
 

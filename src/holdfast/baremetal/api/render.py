@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+
 import msgspec
 
 from holdfast.baremetal.api.call import Call

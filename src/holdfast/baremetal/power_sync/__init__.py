@@ -22,8 +22,3 @@ Invariants:
 
 Proved by: ``tests/baremetal/power_sync``.
 """
-
-from holdfast.baremetal.power_sync.settings import PowerSyncSettings
-from holdfast.baremetal.power_sync.sync import PowerSync
-
-__all__ = ["PowerSync", "PowerSyncSettings"]

@@ -88,6 +88,10 @@ class PowerSync:
         self._moves = -1
         self._reread_at = 0.0
 
+    def late_s(self) -> float:
+        """How late the latest observation is, in seconds."""
+        return self.schedule.late_s(_now())
+
     async def run(self, tenure: Tenure) -> None:
         """Ask everybody in turn, for ever."""
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from holdfast.baremetal.drivers import DRIVERS, Driver
@@ -24,8 +26,9 @@ class Conductor(msgspec.Struct, frozen=True, kw_only=True):
 class Conductors:
     """Which conductors there are, and which drivers they offer."""
 
-    def __init__(self, store: MemberStore) -> None:
+    def __init__(self, store: MemberStore, hardware_types: Sequence[str]) -> None:
         self._store = store
+        self.hardware_types = hardware_types
 
     async def all(self) -> list[Conductor]:
         """Every conductor by hostname, those that are gone too; each name once."""
@@ -53,11 +56,14 @@ class Conductors:
 
     def driver(self, name: str) -> Driver:
         """One driver. Raises ``NotFoundError`` naming those there are."""
-        if name not in DRIVERS:
-            raise NotFoundError(
-                f"The driver '{name}' could not be found; there are: {', '.join(DRIVERS)}"
-            )
+        if name not in self.hardware_types:
+            known = ", ".join(self.hardware_types)
+            raise NotFoundError(f"The driver '{name}' could not be found; there are: {known}")
         return DRIVERS[name]
+
+    def drivers(self) -> list[Driver]:
+        """Those that are enabled."""
+        return [DRIVERS[name] for name in self.hardware_types]
 
 
 def _conductor(member: Member) -> Conductor:

@@ -6,6 +6,7 @@ node in hand; that check and the change are one transaction.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,33 +22,42 @@ from holdfast.baremetal.service.rules import (
     check_creation,
     default_of,
     interfaces_of,
+    protected,
 )
 from holdfast.baremetal.service.secrets import MASK, NodeSecrets
+from holdfast.baremetal.service.writing import Broken, Values, named
 from holdfast.baremetal.states import DELETABLE, Provision
 from holdfast.errors import ConflictError, InvalidInputError
 from holdfast.identity.policy import Caller
 from holdfast.store.model import Json
 from holdfast.store.pg.database import Connection, Database
 
-Values = dict[str, Json]
-
 _ADDRESS = "redfish_address"
-_TAKEN = {
-    "node_name_key": ("name", "A node with name {} already exists."),
+_BROKEN: Broken = {
+    "node_name_key": (ConflictError, "A node with name {name} already exists."),
     "node_instance_uuid_key": (
-        "instance_uuid",
-        "Instance {} is already associated with a node, it cannot be associated with this one.",
+        ConflictError,
+        "Instance {instance_uuid} is already associated with a node, it cannot be associated "
+        "with this one.",
     ),
+    "node_chassis_fkey": (InvalidInputError, "Chassis {chassis_uuid} could not be found."),
 }
 
 
 class Nodes:
     """Creates, updates and deletes nodes."""
 
-    def __init__(self, db: Database, secrets: NodeSecrets, placement: Placement) -> None:
+    def __init__(
+        self,
+        db: Database,
+        secrets: NodeSecrets,
+        placement: Placement,
+        hardware_types: Collection[str],
+    ) -> None:
         self._db = db
         self._secrets = secrets
         self._placement = placement
+        self._hardware_types = hardware_types
 
     async def create(self, caller: Caller, document: Values, state: Provision) -> UUID:
         """Create a node from the fields a client gave; returns its UUID.
@@ -56,6 +66,7 @@ class Nodes:
         made. Raises ``InvalidInputError`` naming the field, or ``ConflictError``.
         """
         given = self._checked(document, create=True)
+        driver_named(given["driver"], self._hardware_types)
         check_creation(caller, given)
         uuid: UUID = given.pop("uuid", None) or uuid4()
         columns = self._columns(uuid, given, driver=given["driver"], sealed=None)
@@ -72,7 +83,7 @@ class Nodes:
             await self._db.run(work)
         except ConflictError as fault:
             if fault.details.get("constraint") != "node_pkey":
-                raise _named(fault, given) from fault
+                raise named(fault, _BROKEN, given) from fault
             await self._same_or_conflict(caller, uuid, columns)
         return uuid
 
@@ -119,6 +130,8 @@ class Nodes:
             changed = self._changed(node, present, wanted, reset_interfaces=reset_interfaces)
             check_change(caller, node, changed)
             driver = changed.get("driver", node.driver)
+            if driver != node.driver:
+                driver_named(driver, self._hardware_types)
             columns |= self._columns(
                 node.uuid, changed, driver=driver, sealed=node.driver_secrets, node=node
             )
@@ -137,7 +150,7 @@ class Nodes:
                 await self._placement.ready(self._group_asked(parsed))
             return await self._db.run(work)
         except ConflictError as fault:
-            raise _named(fault, {op.keys[0]: op.value for op in parsed}) from fault
+            raise named(fault, _BROKEN, {op.keys[0]: op.value for op in parsed}) from fault
 
     async def delete(self, caller: Caller, ident: str) -> None:
         """Delete a node and its ports. In maintenance from any state.
@@ -151,6 +164,8 @@ class Nodes:
             await self._placement.remove(conn, node)
             node = await _lock_unchanged(conn, caller, node)
             await refuse_if_locked(conn, node)
+            if node.protected:
+                raise protected(node)
             if not node.maintenance:
                 _require_deletable(node)
             await conn.execute(delete(models.NODE).where(models.NODE.c.uuid == node.uuid))
@@ -269,12 +284,3 @@ def _require_deletable(node: NodeRow) -> None:
             f"'{node.provision_state}'; allowed states: {', '.join(sorted(DELETABLE))}, "
             "or any in maintenance"
         )
-
-
-def _named(fault: ConflictError, given: Values) -> ConflictError:
-    """A broken uniqueness in the client's words."""
-    taken = _TAKEN.get(str(fault.details.get("constraint")))
-    if taken is None:
-        return fault
-    name, message = taken
-    return ConflictError(message.format(given.get(name)))

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import delete, func, insert, select, update
 
-from holdfast.baremetal import fields, models
+from holdfast.baremetal import models
+from holdfast.baremetal.resources import PORTS
 from holdfast.baremetal.service import patch
 from holdfast.baremetal.service.rows import (
     NodeRow,
     find_node,
     ident_condition,
     refuse_if_locked,
-    visible,
 )
-from holdfast.baremetal.service.rules import check_name, default_of
+from holdfast.baremetal.service.rules import check_name
+from holdfast.baremetal.service.writing import (
+    Broken,
+    Values,
+    checked,
+    named,
+    patched,
+    require_writable,
+    required,
+)
 from holdfast.errors import ConflictError, InvalidInputError, NotFoundError
 from holdfast.identity.policy import Caller
 from holdfast.store.model import Json
 from holdfast.store.pg.database import Connection, Database
 
-Values = dict[str, Json]
-
 _MAC = re.compile(r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}", re.IGNORECASE)
-_TAKEN = {
-    "port_address_key": "A port with MAC address {address} already exists.",
-    "port_name_key": "A port with name {name} already exists.",
-    "port_pkey": "A port with UUID {uuid} already exists.",
+_BROKEN: Broken = {
+    "port_address_key": (ConflictError, "A port with MAC address {address} already exists."),
+    "port_name_key": (ConflictError, "A port with name {name} already exists."),
+    "port_pkey": (ConflictError, "A port with UUID {uuid} already exists."),
 }
 
 
@@ -41,57 +47,53 @@ class Ports:
 
     async def create(self, caller: Caller, document: Values) -> UUID:
         """Create a port from the fields a client gave; returns its UUID."""
-        _require_writable(list(document), create=True)
-        if missing := [name for name in ("address", "node_uuid") if not document.get(name)]:
-            raise InvalidInputError(f"Missing mandatory attribute: {', '.join(missing)}")
-        node_ident = str(document["node_uuid"])
-        given = _checked({name: v for name, v in document.items() if name != "node_uuid"})
-        uuid: UUID = given.pop("uuid", None) or uuid4()
+        require_writable(PORTS, document, create=True)
+        required(document, "address", "node_uuid")
+        ident = str(document["node_uuid"])
+        given = _clean(checked(PORTS, {k: v for k, v in document.items() if k != "node_uuid"}))
+        uuid: UUID = given.setdefault("uuid", uuid4())
+
+        async def work(conn: Connection) -> None:
+            node = await _its_node(conn, caller, ident)
+            node.require_managed_by(caller, "adding a port")
+            given["node_uuid"] = node.uuid
+            await _check_group(conn, given, uuid)
+            await conn.execute(insert(models.PORT).values(**given))
+
         try:
-            node = await find_node(self._db, caller, node_ident)
-        except NotFoundError as fault:
-            raise InvalidInputError(fault.message) from None
-        node.require_managed_by(caller, "adding a port")
-        try:
-            await self._db.execute(
-                insert(models.PORT).values(uuid=uuid, node_uuid=node.uuid, **given)
-            )
+            await self._db.run(work)
         except ConflictError as fault:
-            raise _named(fault, {"uuid": uuid, **given}) from fault
+            raise named(fault, _BROKEN, given) from fault
         return uuid
 
     async def update(self, caller: Caller, ident: str, operations: Json) -> UUID:
         """Apply a JSON patch; returns the port's UUID."""
         parsed = patch.parse(operations)
         touched = patch.fields_of(parsed)
-        _require_writable(touched, create=False)
+        require_writable(PORTS, touched, create=False)
         wanted: Values = {}
 
         async def work(conn: Connection) -> UUID:
             uuid, _ = await _port_and_node(conn, caller, ident)
-            row = await conn.fetchrow(
-                select(*(models.PORT.c[name] for name in touched)).where(models.PORT.c.uuid == uuid)
-            )
-            wanted.update(patch.apply(parsed, {} if row is None else _plain(dict(row.items()))))
-            given = {
-                name: default_of(fields.PORT[name]) if value is patch.REMOVED else value
-                for name, value in wanted.items()
-            }
-            given = _checked(given)
-            if "node_uuid" in given:
-                target = await find_node(conn, caller, str(given["node_uuid"]))
+            row = await conn.fetchrow(select(models.PORT).where(models.PORT.c.uuid == uuid))
+            present = {} if row is None else dict(row.items())
+            wanted.clear()
+            wanted.update(_clean(patched(PORTS, parsed, {n: present[n] for n in touched})))
+            if "node_uuid" in wanted:
+                target = await _its_node(conn, caller, str(wanted["node_uuid"]))
                 target.require_managed_by(caller, "moving a port to it")
+            await _check_group(conn, {**present, **wanted}, uuid)
             await conn.execute(
                 update(models.PORT)
                 .where(models.PORT.c.uuid == uuid)
-                .values(updated_at=func.clock_timestamp(), **given)
+                .values(updated_at=func.clock_timestamp(), **wanted)
             )
             return uuid
 
         try:
             return await self._db.run(work)
         except ConflictError as fault:
-            raise _named(fault, {"name": None, **wanted}) from fault
+            raise named(fault, _BROKEN, {"name": None, **wanted}) from fault
 
     async def delete(self, caller: Caller, ident: str) -> None:
         """Delete a port."""
@@ -103,12 +105,20 @@ class Ports:
         await self._db.run(work)
 
 
+async def _its_node(conn: Connection, caller: Caller, ident: str) -> NodeRow:
+    """The node a port is to belong to; one that is not there makes the request invalid."""
+    try:
+        return await find_node(conn, caller, ident, lock=True)
+    except NotFoundError as fault:
+        raise InvalidInputError(fault.message) from None
+
+
 async def _port_and_node(conn: Connection, caller: Caller, ident: str) -> tuple[UUID, NodeRow]:
     """The port and its node, locked and free of jobs."""
     condition, value = ident_condition(ident, "p")
     row = await conn.fetchrow(
-        f"select p.uuid, p.node_uuid from port p join node n on n.uuid = p.node_uuid "  # noqa: S608
-        f"where {condition} and {visible(caller, '$2')}",
+        f"select p.uuid, p.node_uuid from {PORTS.source} "  # noqa: S608 - all ours
+        f"where {condition} and {PORTS.visible_to(caller, '$2')}",
         value,
         caller.project_id,
     )
@@ -120,31 +130,40 @@ async def _port_and_node(conn: Connection, caller: Caller, ident: str) -> tuple[
     return row["uuid"], node
 
 
-def _require_writable(names: list[str], *, create: bool) -> None:
-    allowed = fields.writable(fields.PORT, create=create)
-    if unknown := [name for name in names if name not in allowed]:
-        raise InvalidInputError(
-            f"A port has no field {', '.join(unknown)} that can be written; "
-            f"it has: {', '.join(allowed)}"
+_OF_GROUP = """
+select g.node_uuid, p.uuid is not null as has_others, p.physical_network
+  from portgroup g left join port p on p.portgroup_uuid = g.uuid and p.uuid <> $2
+ where g.uuid = $1 limit 1
+"""
+
+
+async def _check_group(conn: Connection, port: Values, uuid: UUID) -> None:
+    """A port fits into its group: one node, one physical network."""
+    group = port.get("portgroup_uuid")
+    if group is None:
+        return
+    found = await conn.fetchrow(_OF_GROUP, group, uuid)
+    if found is None:
+        raise InvalidInputError(f"Portgroup {group} could not be found.")
+    if found["node_uuid"] != port["node_uuid"]:
+        raise ConflictError(f"Portgroup {group} is of another node than the port")
+    if found["has_others"] and found["physical_network"] != port.get("physical_network"):
+        raise ConflictError(
+            f"Portgroup {group} has ports on the physical network "
+            f"{found['physical_network']}: a port of it cannot be on another"
         )
 
 
-def _checked(values: Values) -> Values:
-    """Each value in its field's type, addresses in lower case with colons."""
-    checked = {name: fields.checked(fields.PORT[name], value) for name, value in values.items()}
-    if "address" in checked:
-        address: str = checked["address"]
-        if not _MAC.fullmatch(address):
-            raise InvalidInputError(f"Expected a MAC address but received {address}.")
-        checked["address"] = address.lower().replace("-", ":")
-    check_name(checked.get("name"))
-    return checked
+def _clean(values: Values) -> Values:
+    """Addresses in lower case with colons, names that can stand in a path."""
+    if "address" in values:
+        values["address"] = hardware_address(values["address"])
+    check_name(values.get("name"))
+    return values
 
 
-def _plain(values: dict[str, Any]) -> Values:
-    return {name: str(v) if isinstance(v, UUID) else v for name, v in values.items()}
-
-
-def _named(fault: ConflictError, given: Values) -> ConflictError:
-    message = _TAKEN.get(str(fault.details.get("constraint")))
-    return fault if message is None else ConflictError(message.format_map(given))
+def hardware_address(said: str) -> str:
+    """A MAC address as it is kept. Raises ``InvalidInputError`` for what is none."""
+    if not _MAC.fullmatch(said):
+        raise InvalidInputError(f"Expected a MAC address but received {said}.")
+    return said.lower().replace("-", ":")

@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import func, update
 
 from holdfast.baremetal import models
+from holdfast.baremetal.resources import NODES
 from holdfast.baremetal.service.reading import Document, documents, selection
 from holdfast.baremetal.service.rows import (
     NodeRow,
@@ -94,7 +95,7 @@ class Ramdisk:
         return await self._shown(node.uuid), config
 
     async def _shown(self, uuid: UUID) -> Document:
-        chosen = selection("node", SHOWN)
+        chosen = selection(NODES, SHOWN)
         records = await self._db.fetch(f"{chosen.sql} where n.uuid = $1", uuid)
         if not records:
             raise node_not_found(str(uuid))

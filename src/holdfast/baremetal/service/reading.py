@@ -192,6 +192,14 @@ class Reader:
         )
         return [record["uuid"] for record in records]
 
+    async def shards(self) -> list[dict[str, Any]]:
+        """Every shard that a node says it is of (``name``), and how many do (``count``)."""
+        records = await self._db.fetch(
+            "select shard_key as name, count(*) as count from node "
+            "group by shard_key order by shard_key nulls first"
+        )
+        return [dict(record) for record in records]
+
     async def traits(self, caller: Caller, ident: str) -> list[str]:
         """A node's traits."""
         return (await self.node(caller, ident, ("traits",)))["traits"]

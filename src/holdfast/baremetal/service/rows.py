@@ -39,6 +39,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     retired: bool
     disable_power_off: bool
     instance_uuid: UUID | None
+    allocation_uuid: UUID | None
     owner: str | None
     lessee: str | None
     project: str | None
@@ -49,6 +50,10 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     def label(self) -> str:
         """How messages name it."""
         return self.name or str(self.uuid)
+
+    def interface(self, kind: str) -> str:
+        """Its implementation of one kind of interface."""
+        return self.interfaces.get(f"{kind}_interface", f"no-{kind}")
 
     def managed_by(self, caller: Caller) -> bool:
         """Whether the node is the caller's own; a lessee only uses it."""
@@ -66,7 +71,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
 _SELECT = """
 select n.uuid, n.name, n.grp, n.shard, n.driver, n.driver_info, n.driver_secrets, n.interfaces,
        n.provision_state, n.target_provision_state, n.maintenance, n.protected, n.retired,
-       n.disable_power_off, n.instance_uuid, n.owner, n.lessee, n.project,
+       n.disable_power_off, n.instance_uuid, n.allocation_uuid, n.owner, n.lessee, n.project,
        n.agent_boot, n.agent_secret
   from node n where """
 
@@ -134,9 +139,10 @@ async def find_node(conn: Reads, caller: Caller, ident: str, *, lock: bool = Fal
     return NodeRow(**dict(record))
 
 
-async def node_by_uuid(conn: Reads, uuid: UUID) -> NodeRow | None:
+async def node_by_uuid(conn: Reads, uuid: UUID, *, lock: bool = False) -> NodeRow | None:
     """The node whatever its project: for requests that carry a proof of their own."""
-    record = await conn.fetchrow(f"{_SELECT} n.uuid = $1", uuid)
+    query = f"{_SELECT} n.uuid = $1" + (" for no key update" if lock else "")
+    record = await conn.fetchrow(query, uuid)
     return None if record is None else NodeRow(**dict(record))
 
 

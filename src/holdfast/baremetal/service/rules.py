@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from uuid import UUID
 
-from holdfast.baremetal.drivers import INTERFACES, Driver, driver_named
+from holdfast.baremetal.drivers import INTERFACES, Driver
+from holdfast.baremetal.errors import NodeProtectedError
 from holdfast.baremetal.fields import Field, Object
 from holdfast.baremetal.service.rows import NodeRow, as_uuid, is_name
-from holdfast.baremetal.states import RECONFIGURABLE
+from holdfast.baremetal.states import RECONFIGURABLE, Provision
 from holdfast.errors import ConflictError, ForbiddenError, InvalidInputError
 from holdfast.identity.policy import Caller
 from holdfast.store.model import Json
 
-_TRAIT = re.compile(r"(?:CUSTOM|COMPUTE|HW|MISC|OWNER|STORAGE)_[A-Z0-9_]{1,240}")
+_TRAIT = re.compile(r"(?=.{1,255}\Z)(?:CUSTOM|COMPUTE|HW|MISC|OWNER|STORAGE)_[A-Z0-9_]+")
 _RESERVED = frozenset(
     {
         *("allocation", "bios", "children", "detail", "firmware", "history", "inventory"),
@@ -23,7 +24,12 @@ _RESERVED = frozenset(
 )
 """Words that have a meaning of their own in the API's paths."""
 
-_DEFAULTS: dict[str, Json] = {"conductor_group": "", "pxe_enabled": True}
+_DEFAULTS: dict[str, Json] = {
+    "conductor_group": "",
+    "mode": "active-backup",
+    "pxe_enabled": True,
+    "standalone_ports_supported": True,
+}
 
 _LESSEE_WRITES = frozenset({"extra", "instance_info", "instance_uuid"})
 
@@ -52,7 +58,6 @@ def check_traits(traits: list[str]) -> None:
 
 def check_creation(caller: Caller, given: dict[str, Json]) -> None:
     """Whether the caller may create such a node."""
-    driver_named(given["driver"])
     check_name(given.get("name"))
     _lower_group(given)
     owner = given.get("owner")
@@ -86,11 +91,46 @@ def check_change(caller: Caller, node: NodeRow, changed: dict[str, Json]) -> Non
             f"'{node.provision_state}': it must be in one of {', '.join(sorted(RECONFIGURABLE))}, "
             "or in maintenance"
         )
+    _check_marks(node, changed)
+    if "instance_uuid" in changed and node.allocation_uuid is not None:
+        raise ConflictError(
+            f"Node {node.label} has its instance by allocation {node.allocation_uuid}: "
+            "delete that to take it away"
+        )
     if changed.get("instance_uuid") is not None and node.instance_uuid is not None:
         raise ConflictError(
             f"Node {node.label} is associated with instance {node.instance_uuid}: "
             "remove that before associating another"
         )
+
+
+def _check_marks(node: NodeRow, changed: dict[str, Json]) -> None:
+    """Marks of the operators': where they may be set, and that their reasons go with them."""
+    if changed.get("protected") and node.provision_state != Provision.ACTIVE:
+        raise ConflictError(
+            f"Node {node.label} can not have protected set while in state "
+            f"'{node.provision_state}': only an active node can"
+        )
+    if changed.get("retired") and node.provision_state == Provision.AVAILABLE:
+        raise ConflictError(
+            f"Node {node.label} can not be retired while it is available: make it manageable first"
+        )
+    for mark, now in (("protected", node.protected), ("retired", node.retired)):
+        reason = f"{mark}_reason"
+        if changed.get(mark) is False:
+            changed[reason] = None
+        elif changed.get(reason) is not None and not changed.get(mark, now):
+            raise InvalidInputError(f"{reason} goes with {mark}: set {mark} too")
+    if changed.get("maintenance") is False:
+        changed |= {"maintenance_reason": None, "fault": None}
+
+
+def protected(node: NodeRow) -> NodeProtectedError:
+    """What to raise when a protected node would go."""
+    return NodeProtectedError(
+        f"Node {node.label} is protected and can not be undeployed, rebuilt or deleted: "
+        "unset protected first"
+    )
 
 
 def _lower_group(values: dict[str, Json]) -> None:

@@ -7,23 +7,21 @@ Each writes the node's targets and the job that will do it in one transaction
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 from sqlalchemy import func, update
 
 from holdfast.baremetal import models
-from holdfast.baremetal.drivers import INTERFACES, driver_named, info_fault
+from holdfast.baremetal.drivers import does_something, driver_named, info_fault
 from holdfast.baremetal.errors import (
     InvalidTransitionError,
     NodeLockedError,
-    NodeProtectedError,
     NotSupportedError,
 )
 from holdfast.baremetal.service.rows import NodeRow, find_node, refuse_if_locked
-from holdfast.baremetal.service.rules import check_traits
+from holdfast.baremetal.service.rules import protected
+from holdfast.baremetal.service.steps import AskedSteps, Steps
 from holdfast.baremetal.settings import BaremetalSettings
 from holdfast.baremetal.states import (
     JobKind,
@@ -39,22 +37,18 @@ from holdfast.store.model import Json, NewJob, ObjectRef, Submission
 from holdfast.store.pg.database import Connection, Database
 from holdfast.store.port import Store
 
-_NEED_DRIVER_INFO = ("boot", "deploy", "management", "power")
+_NOT_IN_MAINTENANCE = (Verb.ACTIVE, Verb.REBUILD, Verb.PROVIDE, Verb.CLEAN)
 _CANCEL_POLLS = 50
 _CANCEL_POLL_S = 0.1
 
 
-class ProvisionRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ProvisionRequest(AskedSteps, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of ``PUT /v1/nodes/{ident}/states/provision``."""
 
     target: str
     configdrive: str | dict[str, Json] | None = None
-    clean_steps: list[dict[str, Json]] | None = None
-    deploy_steps: list[dict[str, Json]] | None = None
     service_steps: list[dict[str, Json]] | None = None
     rescue_password: str | None = None
-    disable_ramdisk: bool | None = None
-    runbook: str | None = None
 
 
 class PowerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,8 +71,12 @@ class Verbs:
     def __init__(self, db: Database, store: Store, settings: BaremetalSettings) -> None:
         self._db = db
         self._store = store
+        self._steps = Steps(db)
         self._timeout_s = {
             JobKind.VERIFY: settings.manage_timeout_s,
+            JobKind.INSPECT: settings.manage_timeout_s,
+            JobKind.ADOPT: settings.manage_timeout_s,
+            JobKind.CLEAN: settings.clean_timeout_s,
             JobKind.PROVIDE: settings.clean_timeout_s,
             JobKind.DEPLOY: settings.deploy_timeout_s,
             JobKind.UNDEPLOY: settings.clean_timeout_s,
@@ -97,6 +95,7 @@ class Verbs:
         node = await find_node(self._db, caller, ident)
         move = transition(verb, node.provision_state, node.label)
         _check_marks(verb, node)
+        args = await self._args(caller, node, verb, asked)
         if move.cancels:
             await self._cancel(node, verb)
             if move.job is None:
@@ -114,6 +113,8 @@ class Verbs:
             "provision_updated_at": now,
             "last_error": None,
         }
+        if verb is Verb.INSPECT:
+            patch |= {"inspection_started_at": now, "inspection_finished_at": None}
         expect: dict[str, Json] = {}
         if asked.configdrive is not None:
             info = await self._db.fetchval(
@@ -121,8 +122,20 @@ class Verbs:
             )
             expect["instance_info"] = info
             patch["instance_info"] = {**(info or {}), "configdrive": asked.configdrive}
-        args: dict[str, Json] = {"rebuild": True} if verb is Verb.REBUILD else {}
         await self._submit(caller, node, move.job, args, patch, verb=verb, expect=expect)
+
+    async def _args(
+        self, caller: Caller, node: NodeRow, verb: Verb, asked: ProvisionRequest
+    ) -> dict[str, Json]:
+        """The job's arguments: the steps that the request asks for, and those it implies."""
+        if verb is Verb.CLEAN:
+            return {"clean_steps": await self._steps.of_cleaning(caller, node, asked)}
+        if verb not in (Verb.ACTIVE, Verb.REBUILD):
+            return {}
+        args: dict[str, Json] = {"rebuild": True} if verb is Verb.REBUILD else {}
+        if steps := await self._steps.of_deployment(node, asked):
+            args["deploy_steps"] = steps
+        return args
 
     async def power(self, caller: Caller, ident: str, asked: PowerRequest) -> None:
         """Start a change of power state."""
@@ -159,63 +172,6 @@ class Verbs:
         _check_driver_info(node)
         args: dict[str, Json] = {"device": asked.boot_device, "persistent": asked.persistent}
         await self._submit(caller, node, JobKind.BOOT_DEVICE, args, {"last_error": None})
-
-    async def set_maintenance(
-        self, caller: Caller, ident: str, maintenance: bool, reason: str | None = None
-    ) -> None:
-        """Set or clear maintenance. A flag of the operators': it waits for no job."""
-        node = await find_node(self._db, caller, ident)
-        values: dict[str, Any] = {"maintenance": maintenance, "maintenance_reason": reason}
-        if not maintenance:
-            values["fault"] = None
-        await self._write(node.uuid, values)
-
-    async def set_traits(
-        self, caller: Caller, ident: str, change: Callable[[list[str]], list[str]]
-    ) -> None:
-        """Change a node's traits: ``change`` maps the present ones to the new."""
-
-        async def work(conn: Connection) -> None:
-            node = await find_node(conn, caller, ident, lock=True)
-            node.require_managed_by(caller, "setting its traits")
-            await refuse_if_locked(conn, node)
-            present = await conn.fetchval("select traits from node where uuid = $1", node.uuid)
-            traits = sorted(set(change(list(present))))
-            check_traits(traits)
-            await conn.execute(_update(node.uuid, {"traits": traits}))
-
-        await self._db.run(work)
-
-    async def boot_device(self, caller: Caller, ident: str) -> dict[str, Json]:
-        """The boot device a job last set; null while none has."""
-        node = await find_node(self._db, caller, ident)
-        known: dict[str, Json] | None = await self._db.fetchval(
-            "select driver_internal_info->'boot_device' from node where uuid = $1", node.uuid
-        )
-        if known is None:
-            return {"boot_device": None, "persistent": None}
-        return {"boot_device": known["device"], "persistent": known["persistent"]}
-
-    async def boot_devices(self, caller: Caller, ident: str) -> list[str]:
-        """The devices the node's driver can boot from."""
-        node = await find_node(self._db, caller, ident)
-        return list(driver_named(node.driver).boot_devices)
-
-    async def validate(self, caller: Caller, ident: str) -> dict[str, Json]:
-        """Per interface ``result`` (null: not supported) and ``reason``; asks no hardware."""
-        node = await find_node(self._db, caller, ident)
-        driver = driver_named(node.driver)
-        fault = info_fault(driver, node.driver_info)
-        checked: dict[str, Json] = {}
-        for kind in INTERFACES:
-            if not driver.supports(kind):
-                reason = f"The {kind} interface is not supported by driver {driver.name}"
-                checked[kind] = {"result": None, "reason": reason}
-            elif kind in _NEED_DRIVER_INFO and fault is not None:
-                checked[kind] = {"result": False, "reason": fault}
-            else:
-                checked[kind] = {"result": True}
-        return checked
 
     async def _submit(
         self,
@@ -301,17 +257,6 @@ class Verbs:
 
         await self._db.run(work)
 
-    async def _write(self, uuid: UUID, values: dict[str, Any]) -> None:
-        await self._db.execute(_update(uuid, values))
-
-
-def _update(uuid: UUID, values: dict[str, Any]) -> Any:
-    return (
-        update(models.NODE)
-        .where(models.NODE.c.uuid == uuid)
-        .values(updated_at=func.clock_timestamp(), **values)
-    )
-
 
 def _check_request(verb: Verb, asked: ProvisionRequest) -> None:
     """Refuse what the verb does not take, and what this release does not do, by name."""
@@ -320,33 +265,38 @@ def _check_request(verb: Verb, asked: ProvisionRequest) -> None:
             "Adding a config drive is only supported when setting provision state to "
             "active or rebuild"
         )
-    later = (
-        "clean_steps",
-        "deploy_steps",
-        "service_steps",
-        "rescue_password",
-        "disable_ramdisk",
-        "runbook",
-    )
-    if given := [name for name in later if getattr(asked, name)]:
-        raise NotSupportedError(f"{', '.join(given)}: not supported yet; leave it out")
+    if asked.disable_ramdisk:
+        raise NotSupportedError("disable_ramdisk is not supported: every step here needs one")
+    if later := [name for name in ("service_steps", "rescue_password") if getattr(asked, name)]:
+        raise NotSupportedError(f"{', '.join(later)}: not supported yet; leave it out")
+    if asked.clean_steps is not None and asked.runbook is not None:
+        raise InvalidInputError("Give clean_steps or a runbook, not both")
+    cleaning = asked.clean_steps is not None or asked.runbook is not None
+    if verb is Verb.CLEAN and not cleaning:
+        raise InvalidInputError("The verb 'clean' needs clean_steps or a runbook")
+    if cleaning and verb is not Verb.CLEAN:
+        raise InvalidInputError("clean_steps and runbooks go with the verb 'clean' only")
+    if asked.deploy_steps is not None and verb not in (Verb.ACTIVE, Verb.REBUILD):
+        raise InvalidInputError("deploy_steps go with the verbs 'active' and 'rebuild' only")
 
 
 def _check_marks(verb: Verb, node: NodeRow) -> None:
     """What operators have marked the node with counts before what tenants ask."""
     if verb in (Verb.DELETED, Verb.REBUILD) and node.protected:
-        raise NodeProtectedError(
-            f"Node {node.label} is protected and can not be undeployed, rebuilt or deleted: "
-            "unset protected first"
-        )
+        raise protected(node)
     if verb is Verb.PROVIDE and node.retired:
         raise InvalidInputError(
             f"Node {node.label} is retired and can not become available: unset retired first"
         )
-    if verb in (Verb.ACTIVE, Verb.REBUILD) and node.maintenance:
+    if verb in _NOT_IN_MAINTENANCE and node.maintenance:
         raise InvalidInputError(
             f"The {verb} operation can't be performed on node {node.label} because it's in "
             "maintenance mode: unset maintenance first"
+        )
+    if verb is Verb.INSPECT and not does_something(node.interface("inspect")):
+        raise InvalidInputError(
+            f"Node {node.label} has no inspect interface (inspect_interface is "
+            f"'{node.interface('inspect')}'): set another first"
         )
 
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,13 +51,14 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
 class Stage:
     """Starts ``holdfast up`` and ``holdfast fleet`` in a directory of its own; stops them."""
 
-    def __init__(self, conductors: int) -> None:
+    def __init__(self, conductors: int, settings: Mapping[str, str] | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="holdfast-demo-"))
         self.folder.chmod(0o711)  # as root, PostgreSQL runs as another user
         self.api_port, self.host_port, rack_port = free_ports(3)
         self._environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith("HOLDFAST_")},
             **SETTINGS,
+            **(settings or {}),
             "HOLDFAST_DATA_DIR": str(self.folder / "data"),
             "HOLDFAST_API__PORT": str(self.api_port),
             "HOLDFAST_SUPERVISOR__PORT": str(self.host_port),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from holdfast.bmc.client import GatewayClient
+from holdfast.bmc.errors import GatewayUnavailableError
 from holdfast.errors import ConfigError, HoldfastError, NotFoundError
 from holdfast.ops.config import Loaded, Settings
 from holdfast.ops.database import database_url
@@ -105,8 +106,13 @@ async def _gateway(settings: Settings, datadir: DataDir, found: list[Finding]) -
         found.append(warn("gateway", fault.message, "start the system, then ask again"))
         return None
     except HoldfastError as fault:
+        why = "does not answer" if isinstance(fault, GatewayUnavailableError) else fault.message
         found.append(
-            fail("gateway", fault.message, "start it (role rack), or correct [rack] url or port")
+            fail(
+                "gateway",
+                f"{settings.rack.gateway_url}: {why}",
+                "start it (role rack), or correct [rack] url, port or its gateway.secret",
+            )
         )
         return None
     found.append(ok("gateway", f"it answers at {settings.rack.gateway_url}"))

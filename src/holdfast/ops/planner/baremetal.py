@@ -81,7 +81,8 @@ def _loads(estate: Estate, costs: Costs, driver: DriverCosts) -> Loads:
     deploys = estate.concurrent_deploys / estate.deploy_s
     answering_s = driver.look_requests.value * estate.bmc_latency_ms / 1000
     dead = estate.dead_share
-    held_s = (1 - dead) * answering_s + dead * estate.tuning.connect_timeout_s
+    tuning = estate.tuning
+    held_s = (1 - dead) * answering_s + dead * tuning.dead_timeout_s / tuning.dead_intervals
     return Loads(
         looks=looks,
         steps=deploys * costs.steps_per_deploy.value,
@@ -109,15 +110,17 @@ def _conductor_limits(estate: Estate, costs: Costs, loads: Loads) -> list[Limit]
             what="BMC latency",
             needs=loads.in_flight / tuning.looks_in_flight_max,
             how=f"{number(loads.in_flight)} looks under way (rate × {number(estate.bmc_latency_ms)}"
-            f" ms a request; {estate.dead_share:.1%} dead, held for "
-            f"{number(tuning.connect_timeout_s)} s; I10) ÷ {tuning.looks_in_flight_max} at a time",
+            f" ms a request; {estate.dead_share:.1%} dead, waited for "
+            f"{number(tuning.dead_timeout_s)} s once in {tuning.dead_intervals} intervals; I10) ÷ "
+            f"power_sync.in_flight_max {tuning.looks_in_flight_max}",
         ),
         Limit(
             role="conductor",
             what="simultaneous provisioning",
-            needs=estate.concurrent_deploys / tuning.running_jobs_max,
-            how=f"{estate.concurrent_deploys} deployments at once (I13) ÷ running_jobs_max "
-            f"{tuning.running_jobs_max}; more than that wait in the queue, they do not fail",
+            needs=estate.concurrent_deploys / (tuning.concurrent_deploys_max or math.inf),
+            how=f"{estate.concurrent_deploys} deployments at once (I13) ÷ "
+            f"concurrent_deploys_max {tuning.concurrent_deploys_max or 'without limit'}; more "
+            "than that wait in the queue, they do not fail",
         ),
     ]
     if instance_images_cached(images)[0]:
@@ -153,9 +156,9 @@ def _gateway_limits(estate: Estate, costs: Costs, driver: DriverCosts, loads: Lo
         Limit(
             role="gateway",
             what="BMC latency",
-            needs=(loads.in_flight + estate.concurrent_deploys) / tuning.gateway_connections_max,
-            how=f"{number(loads.in_flight)} looks under way + {estate.concurrent_deploys} "
-            f"deployments ÷ bmc.connections_max {tuning.gateway_connections_max} (I10)",
+            needs=loads.in_flight / tuning.gateway_looks_max,
+            how=f"{number(loads.in_flight)} looks under way ÷ bmc.observations_max "
+            f"{tuning.gateway_looks_max} (I10)",
         ),
         Limit(
             role="gateway",
@@ -281,14 +284,16 @@ def _connections(estate: Estate, conductors: int, apis: int, hosts: int) -> Figu
 
 def _database_cores(estate: Estate, costs: Costs, loads: Loads) -> Figure:
     milliseconds = (
-        loads.steps * costs.database_step_ms.value
+        loads.looks * costs.database_look_ms.value
+        + loads.steps * costs.database_step_ms.value
         + estate.api_requests_s * costs.database_get_ms.value
     )
     return Figure(
         name="database_cores",
         value=round(milliseconds / (1000 * estate.speed * estate.load_max), 3),
         unit="cores of the database's host",
-        how=f"({number(loads.steps)} job steps/s × {number(costs.database_step_ms.value)} ms + "
+        how=f"({number(loads.looks)} looks/s × {number(costs.database_look_ms.value)} ms + "
+        f"{number(loads.steps)} job steps/s × {number(costs.database_step_ms.value)} ms + "
         f"{number(estate.api_requests_s)} requests/s × {number(costs.database_get_ms.value)} ms) ÷ "
         f"speed {number(estate.speed)} ÷ {estate.load_max:.0%}",
     )
@@ -365,6 +370,7 @@ def _notes(costs: Costs, driver: DriverCosts, loads: Loads) -> list[str]:
     entries = [
         ("a look at a power state, conductor", costs.conductor_look_ms),
         ("a look at a power state, gateway", driver.gateway_look_ms),
+        ("a look at a power state, database", costs.database_look_ms),
         ("a job step, conductor", costs.conductor_step_ms),
         ("a job step, database", costs.database_step_ms),
         ("an API request, API process", costs.api_get_ms),

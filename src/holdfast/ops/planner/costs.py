@@ -47,6 +47,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     api_idle: Cost
     """Share of a core that a process takes with nothing to do."""
     conductor_look_ms: Cost
+    database_look_ms: Cost
     conductor_step_ms: Cost
     database_step_ms: Cost
     steps_per_deploy: Cost

@@ -45,14 +45,16 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
 
     pool_max: Count = 10
     """``database.pool_max``"""
-    running_jobs_max: Count = 400
-    """``core.running_jobs_max``"""
-    gateway_connections_max: Count = 8192
-    """``bmc.connections_max``"""
-    looks_in_flight_max: Count = 1000
-    """Power-sync looks one conductor has under way at a time."""
-    connect_timeout_s: Positive = 5.0
-    """``bmc.connect_timeout_s``: how long a dead BMC holds a connection."""
+    concurrent_deploys_max: Annotated[int, msgspec.Meta(ge=0)] = 250
+    """``provisioning.concurrent_deploys_max``; 0: no limit"""
+    looks_in_flight_max: Count = 500
+    """``power_sync.in_flight_max``"""
+    dead_timeout_s: Positive = 10.0
+    """``power_sync.timeout_max_s``: how long a dead BMC is waited for."""
+    dead_intervals: Count = 5
+    """``power_sync.backoff_intervals_max``: a dead BMC is asked once in so many intervals."""
+    gateway_looks_max: Count = 1000
+    """``bmc.observations_max``"""
 
 
 class Estate(msgspec.Struct, frozen=True, kw_only=True):

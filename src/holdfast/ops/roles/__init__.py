@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
+import resource
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
@@ -12,11 +14,14 @@ from holdfast.ops.roles.process import RoleProcess
 ROLES: Final = ("rack", "conductor", "api")
 """The roles that exist, in the order in which they are started."""
 
+_FILES_MAX: Final = 1 << 20  # Linux's own nr_open
+
 
 def run_role(process: RoleProcess) -> int:
     """Run one role until it has drained; returns the process's exit status."""
     import uvloop  # noqa: PLC0415 - only a role needs it
 
+    _allow_files()
     module = importlib.import_module(f"holdfast.ops.roles.{process.role}")
     body = cast("Callable[[RoleProcess], Awaitable[int]]", module.run)
 
@@ -29,3 +34,11 @@ def run_role(process: RoleProcess) -> int:
             return runner.run(main())
         except asyncio.CancelledError:
             return process.HARD_STOP
+
+
+def _allow_files() -> None:
+    """As many open files as the host allows: the gateway keeps a connection to every BMC."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = _FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _FILES_MAX)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -13,6 +13,7 @@ from holdfast.core.members import Membership
 from holdfast.errors import StoreUnavailableError
 from holdfast.identity.service import Identity
 from holdfast.ops import metrics
+from holdfast.ops.census import CensusMetrics
 from holdfast.ops.keys import token_key
 from holdfast.ops.roles.process import RoleProcess
 from holdfast.ops.sockets import listening, own_ports, passed, url_of
@@ -70,6 +71,8 @@ async def run(process: RoleProcess) -> int:
     ):
         standing = Standing(process, store, url_of(sockets[0]))
         registry = metrics.registry(process.role)
+        census = CensusMetrics(store)
+        registry.register(census)
         assembled: list[Application] = []
 
         async def waiting() -> list[str]:
@@ -86,14 +89,16 @@ async def run(process: RoleProcess) -> int:
             server = ApiServer(application, sockets, settings.web)
             serving = asyncio.create_task(server.run())
             keeping = asyncio.create_task(standing.keep())
+            counting = asyncio.create_task(census.keep())
             draining = asyncio.create_task(_drain(process, standing, server))
             try:
                 await serving
             finally:
                 draining.cancel()
+                counting.cancel()
                 await standing.leave()
                 keeping.cancel()
-                await asyncio.gather(keeping, draining, return_exceptions=True)
+                await asyncio.gather(keeping, counting, draining, return_exceptions=True)
     return process.DRAINED
 
 

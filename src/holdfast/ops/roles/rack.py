@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 
 from holdfast.bmc import server
 from holdfast.ops.metrics import registry
@@ -11,6 +12,7 @@ from holdfast.ops.roles.process import RoleProcess
 
 async def run(process: RoleProcess) -> int:
     """Serve the gateway until drained."""
+    _allow_connections()
     listening = asyncio.Event()
 
     async def waiting() -> list[str]:
@@ -27,3 +29,9 @@ async def run(process: RoleProcess) -> int:
             process.draining,
         )
     return process.DRAINED
+
+
+def _allow_connections() -> None:
+    """A connection is kept to every BMC: the soft limit of most systems is 1,024 files."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

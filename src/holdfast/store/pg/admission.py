@@ -18,6 +18,8 @@ from holdfast.store.pg.rows import ACTIVE
 
 UNSTARTED = "j.state = 'queued' and j.run_epoch is null and j.queue is null"
 
+LIMITED_WAIT = f"select exists (select from job j where {UNSTARTED} and j.kind = any($1::text[]))"
+
 # $3, $4, $5: the limited kinds, the number of the limit each is under, and its height.
 # Lets the oldest go on, as many as there are places; says which.
 ADMIT = f"""
@@ -30,7 +32,6 @@ with own as (
       from kind k
       left join (job j join own using (grp, shard))
         on j.kind = k.kind and j.{ACTIVE} and j.run_epoch is not null
-     where exists (select from job j where {UNSTARTED} and j.kind = any($3::text[]))
      group by k.lane
 ), admitted as (
     select chosen.id

@@ -12,7 +12,10 @@ from typing import Final
 
 import msgspec
 
+from holdfast.store.events import told
 from holdfast.store.pg.database import Connection, Database
+from holdfast.store.pg.events import record
+from holdfast.store.pg.notify import CLAIMS as CLAIMS_TOPIC
 
 # Drawn meanwhile by others, between looking at the sequence and setting it.
 MARGIN: Final = 1000
@@ -69,18 +72,24 @@ class PgEpochs:
     async def raise_above(self, highest: int) -> Raised:
         """Make every epoch from now on higher than ``highest``, those in use included.
 
-        Repeating it changes nothing. An owner's old fence is void afterwards: its next
-        write says so, it reads its claims again, and goes on under the new epoch.
+        May be repeated; needed or not, it loses nothing. An owner's old fence is void
+        afterwards: its next write says so, it reads its claims again, and goes on under
+        the new epoch.
         """
 
         async def work(conn: Connection) -> Raised:
             await conn.execute(LOCK)
             if int(await conn.fetchval(LAST)) <= highest:
                 await conn.execute(JUMP, highest + MARGIN)
-            return Raised(
+            raised = Raised(
                 claims=await conn.execute(CLAIMS, highest),
                 routes=await conn.execute(ROUTES, highest),
                 last=int(await conn.fetchval(LAST)),
             )
+            data = {"above": highest, **msgspec.structs.asdict(raised)}
+            await record(conn, told("audit.epochs.raise", data=data))
+            return raised
 
-        return await self._db.run(work)
+        done = await self._db.run(work)
+        self._db.hint(CLAIMS_TOPIC)
+        return done

@@ -19,11 +19,12 @@ from holdfast.store.model import (
     StepRecord,
     Submission,
 )
-from holdfast.store.pg.admission import admit, keep_back, limited_kinds
+from holdfast.store.pg.admission import LIMITED_WAIT, admit, keep_back, limited_kinds
 from holdfast.store.pg.database import Connection, Database, Row, without_nul
 from holdfast.store.pg.events import RECORD, name_of, projects_of
-from holdfast.store.pg.notify import JOBS
-from holdfast.store.pg.rows import ACTIVE, job_of, record_of
+from holdfast.store.pg.notify import JOBS, queue_topic
+from holdfast.store.pg.queue import PgQueue
+from holdfast.store.pg.rows import ACTIVE, ACTIVE_ANYWHERE, job_of, record_of
 from holdfast.store.pg.tables import Kinds, TableSpec, spec_of
 
 # The job a submission made before, or else the one that has the object in hand.
@@ -74,12 +75,15 @@ update job j
 returning j.*, clock_timestamp() as now
 """
 
-SIGNAL = f"""
+SIGNAL = """
 update job
    set signal_seq = signal_seq + 1, inbox = inbox || jsonb_build_object($2::text, $3::jsonb),
+       due_at = case when state = 'waiting' and queue is not null
+                     then clock_timestamp() else due_at end,
        state = case state when 'waiting' then 'queued' else state end, wake_at = null,
        updated_at = clock_timestamp()
- where id = $1 and {ACTIVE}
+ where id = $1 and state in ('blocked', 'queued', 'running', 'waiting')
+returning queue
 """
 
 # Counted as a signal, so that a step about to sleep notices it, once.
@@ -105,7 +109,7 @@ with was as (
 select from j
 """
 
-KIND_OF = "select object_kind from job where id = $1"
+KIND_OF = "select object_kind, queue from job where id = $1"
 JOB = "select * from job where id = $1"
 ACTIVE_JOB = f"select * from job where object_kind = $1 and object_id = $2 and {ACTIVE}"
 JOBS_NEWEST = "select * from job where {where} order by created_at desc, id desc limit $1"
@@ -162,7 +166,9 @@ class PgJobs:
             await keep_back(conn, member, member_epoch, limits)
             return rows
 
-        rows = await (self._db.run(work) if limits else self._db.fetch(ACQUIRE, *wanted, []))
+        # Most of the time nobody waits for a place: then it is one statement.
+        crowded = limits and await self._db.fetchval(LIMITED_WAIT, wanted[-1])
+        rows = await (self._db.run(work) if crowded else self._db.fetch(ACQUIRE, *wanted, []))
         rows.sort(key=lambda row: (row["created_at"], row["id"]))
         return [
             OwnedJob(
@@ -174,17 +180,28 @@ class PgJobs:
         ]
 
     async def signal(self, job: UUID, key: str, payload: Json) -> bool:
-        return await self._woken(SIGNAL, job, without_nul(key), payload)
+        row = await self._db.fetchrow(SIGNAL, job, without_nul(key), payload)
+        if row is None:
+            return False
+        self._db.hint(JOBS if row["queue"] is None else queue_topic(row["queue"]))
+        return True
 
     async def cancel(self, job: UUID) -> bool:
-        kind = await self._db.fetchval(KIND_OF, job)
-        if kind is None:
+        row = await self._db.fetchrow(KIND_OF, job)
+        if row is None:
             return False
-        spec, who = spec_of(self._kinds, kind), actor()
+        who = actor()
+        by = (who.user_id, who.label, who.project, who.request)
+        if row["queue"] is not None:
+            return await PgQueue(self._db).cancel_queued(job, *by)
+        spec = spec_of(self._kinds, row["object_kind"])
         statement = CANCEL.format(
             table=spec.table, key=spec.key, name=name_of(spec), projects=projects_of(spec)
         )
-        return await self._woken(statement, job, who.user_id, who.label, who.project, who.request)
+        cancelled = await self._db.execute(statement, job, *by) > 0
+        if cancelled:
+            self._db.hint(JOBS)
+        return cancelled
 
     async def job(self, job: UUID) -> Job | None:
         row = await self._db.fetchrow(JOB, job)
@@ -195,7 +212,13 @@ class PgJobs:
         return None if row is None else job_of(row)
 
     async def jobs(
-        self, *, obj: ObjectRef | None = None, active: bool = False, limit: int = 100
+        self,
+        *,
+        obj: ObjectRef | None = None,
+        queue: str | None = None,
+        bound: bool = False,
+        active: bool = False,
+        limit: int = 100,
     ) -> list[Job]:
         # Whole statements rather than "or $2 is null": each then has an index to follow.
         where = ["true"]
@@ -203,19 +226,18 @@ class PgJobs:
         if obj is not None:
             where.append("object_kind = $2 and object_id = $3")
             args += [obj.kind, obj.id]
+        if queue is not None:
+            args.append(queue)
+            where.append(f"queue = ${len(args)}")
+        if bound:
+            where.append("queue is null")
         if active:
-            where.append(ACTIVE)
+            where.append(ACTIVE if bound or obj else ACTIVE_ANYWHERE)
         statement = JOBS_NEWEST.format(where=" and ".join(where))
         return [job_of(row) for row in await self._db.fetch(statement, *args)]
 
     async def journal(self, job: UUID) -> list[StepRecord]:
         return [record_of(row) for row in await self._db.fetch(JOURNAL, job)]
-
-    async def _woken(self, statement: str, job: UUID, *args: object) -> bool:
-        woken = await self._db.execute(statement, job, *args) > 0
-        if woken:
-            self._db.hint(JOBS)
-        return woken
 
 
 async def _submit(conn: Connection, spec: TableSpec, submission: Submission) -> Job:
@@ -284,7 +306,7 @@ async def _refuse_if_busy(conn: Connection, new: NewJob) -> None:
 
 
 def _repeated(new: NewJob, made: Job) -> Job:
-    if (made.kind, made.object) != (new.kind, new.object):
+    if made.binding is None or (made.kind, made.object) != (new.kind, new.object):
         raise ConflictError(
             f"the id {new.id} is that of another job ({made.kind}); choose a new one",
             kind="job_id",

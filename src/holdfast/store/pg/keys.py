@@ -13,7 +13,10 @@ from uuid import UUID
 import msgspec
 
 from holdfast.errors import NotFoundError
+from holdfast.store.events import told
+from holdfast.store.model import Json
 from holdfast.store.pg.database import Connection, Database, Row
+from holdfast.store.pg.events import PgEvents
 from holdfast.store.secrets import SecretError, Vault
 
 BATCH: Final = 200
@@ -115,6 +118,10 @@ class PgKeys:
             return await conn.execute(_filled(SWAP, column), list(keys), list(stale), list(new))
 
         return await self._db.run(work) if fresh else 0
+
+    async def audit(self, what: str, data: dict[str, Json]) -> None:
+        """Write down what is done to the keys (their ids, never themselves)."""
+        await PgEvents(self._db).record([told(f"audit.master_key.{what}", data=data)])
 
     async def report(self, member: UUID, epoch: int, ids: Sequence[str]) -> bool:
         """A process says which keys it has, the one it seals with first."""

@@ -32,7 +32,13 @@ CHECK_S = 15.0  # how often a listener makes sure that its connection still answ
 JOBS = "jobs"  # a job may want to run
 MEMBERS = "members"  # a member came, went or shall drain
 CLAIMS = "claims"  # a shard changed hands
+QUEUE = "queue."  # followed by its name: an unbound job of that queue may want to run
 EVENTS = "events"  # the event log grew; not sent with the topics above, which imply it
+
+
+def queue_topic(queue: str) -> str:
+    """The topic of hints about one queue of unbound jobs."""
+    return f"{QUEUE}{queue}"
 
 
 class Hints:

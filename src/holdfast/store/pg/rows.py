@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from holdfast.errors import ConflictError
 from holdfast.store.model import (
     Binding,
     Claim,
@@ -13,10 +14,19 @@ from holdfast.store.model import (
     ObjectRef,
     StepRecord,
 )
-from holdfast.store.pg.database import Row
+from holdfast.store.pg.database import Row, without_nul
 
 ACTIVE = "state in ('queued', 'running', 'waiting')"
-"""A job that has not ended, as SQL; the partial indices on ``job`` say it in these words."""
+"""A bound job that has not ended, as SQL; the partial indices on ``job`` say it in these words."""
+
+ACTIVE_ANYWHERE = f"""({ACTIVE} and queue is null or state = 'blocked'
+    or state in ('queued', 'waiting') and queue is not null
+    or state = 'running' and queue is not null)"""
+"""A job, bound or not, that has not ended, so that each arm has an index."""
+
+# Texts that people read are bounded: a write must not fail for the length of a message.
+PROGRESS_CHARS_MAX = 1_000
+ERROR_CHARS_MAX = 8_000
 
 
 def member_of(row: Row) -> Member:
@@ -60,9 +70,7 @@ def job_of(row: Row) -> Job:
     return Job(
         id=row["id"],
         kind=row["kind"],
-        binding=Binding(
-            ObjectRef(row["object_kind"], row["object_id"]), row["grp"], row["shard"]
-        )
+        binding=Binding(ObjectRef(row["object_kind"], row["object_id"]), row["grp"], row["shard"])
         if bound
         else None,
         args=row["args"],
@@ -107,4 +115,34 @@ def record_of(row: Row) -> StepRecord:
         epoch=row["epoch"],
         output=row["output"],
         finished_at=row["finished_at"],
+    )
+
+
+def bounded_progress(
+    progress: tuple[int, int, str] | None,
+) -> tuple[int | None, int | None, str | None]:
+    """Done, total and message as they are stored; of None nothing."""
+    if progress is None:
+        return None, None, None
+    done, total, message = progress
+    return done, total, without_nul(message)[:PROGRESS_CHARS_MAX]
+
+
+def bounded_error(error: JobError | None) -> dict[str, str] | None:
+    """An error as it is stored."""
+    if error is None:
+        return None
+    return {"code": error.code, "message": without_nul(error.message)[:ERROR_CHARS_MAX]}
+
+
+def not_in_hand(job: Job, step: str, attempt: int) -> ConflictError:
+    """What to raise for the end of an attempt that is not the one in hand."""
+    return ConflictError(
+        f"attempt {attempt} of step {step!r} is not in hand: job {job.id} is {job.state} "
+        f"at step {job.step!r}, attempt {job.attempt}; read it again",
+        kind="step",
+        job=job.id,
+        state=str(job.state),
+        step=job.step,
+        attempt=job.attempt,
     )

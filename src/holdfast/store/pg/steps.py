@@ -9,17 +9,16 @@ from uuid import UUID
 
 from holdfast.errors import ConflictError, InvalidInputError, NotFoundError
 from holdfast.store.events import TEXT_CHARS_MAX
-from holdfast.store.model import Fence, Job, JobError, Json, StepEnd, StepSleep
+from holdfast.store.model import Fence, Hold, Job, Json, StepEnd, StepSleep
 from holdfast.store.pg.database import Database, Row, without_nul
 from holdfast.store.pg.events import object_events
 from holdfast.store.pg.fence import FENCE, HOLDS, arguments, lost
 from holdfast.store.pg.notify import EVENTS
-from holdfast.store.pg.rows import job_of
+from holdfast.store.pg.queue import PgQueue
+from holdfast.store.pg.queued_steps import QueuedSteps
+from holdfast.store.pg.rows import bounded_error, bounded_progress, job_of, not_in_hand
 from holdfast.store.pg.tables import Kinds, TableSpec, spec_of
 
-# Texts that people read are bounded: a write must not fail for the length of a message.
-PROGRESS_CHARS_MAX = 1_000
-ERROR_CHARS_MAX = 8_000
 KINDS_KEPT_MAX = 10_000
 
 # $5 is the job. Only a job in the fenced shard is written, and only at the step it is at:
@@ -58,7 +57,8 @@ with {FENCE}{{object_lock}}, j as (
            attempt = case when $13::text is null then attempt else 0 end,
            {PROGRESS_SET}
            result = $15, error = $16, wake_at = null, updated_at = clock_timestamp(),
-           finished_at = case when $13::text is null then clock_timestamp() end
+           finished_at = case when $13::text is null then clock_timestamp() end,
+           passed = $13::text is null and successors = 0 and remaining = 0
     {IN_HAND}{{object_there}}
     returning *
 ), journal as (
@@ -128,8 +128,11 @@ class PgSteps:
         self._db = db
         self._kinds = kinds
         self._object_kinds: dict[UUID, str] = {}
+        self._queued = QueuedSteps(db, PgQueue(db))
 
-    async def begin_step(self, fence: Fence, job: UUID, step: str) -> Job:
+    async def begin_step(self, fence: Fence | Hold, job: UUID, step: str) -> Job:
+        if isinstance(fence, Hold):
+            return await self._queued.begin_step(fence, job, step)
         row = await self._db.fetchrow(BEGIN, *arguments(fence), job, step)
         if row is None:
             found = await self._explained(fence, job)
@@ -143,7 +146,9 @@ class PgSteps:
         self._object_kinds[job] = row["object_kind"]
         return job_of(row)
 
-    async def end_step(self, fence: Fence, job: UUID, end: StepEnd) -> Job:
+    async def end_step(self, fence: Fence | Hold, job: UUID, end: StepEnd) -> Job:
+        if isinstance(fence, Hold):
+            return await self._queued.end_step(fence, job, end)
         if (end.next_step is None) is not end.state.ended:
             raise InvalidInputError("a step leads either to a next step or to the job's end")
         row = await self._write(
@@ -151,12 +156,12 @@ class PgSteps:
             (fence, job, end.step, end.attempt),
             end.patch,
             end.memo,
-            *_progress(end.progress),
+            *bounded_progress(end.progress),
             end.output,
             end.next_step,
             end.state,
             end.result,
-            _error(end.error),
+            bounded_error(end.error),
             ends=end.next_step is None,
         )
         if row is not None:
@@ -168,15 +173,17 @@ class PgSteps:
             last[name] for name in ("step", "attempt", "member", "epoch")
         ):
             return found
-        raise _not_in_hand(found, end.step, end.attempt)
+        raise not_in_hand(found, end.step, end.attempt)
 
-    async def sleep_step(self, fence: Fence, job: UUID, sleep: StepSleep) -> Job:
+    async def sleep_step(self, fence: Fence | Hold, job: UUID, sleep: StepSleep) -> Job:
+        if isinstance(fence, Hold):
+            return await self._queued.sleep_step(fence, job, sleep)
         row = await self._write(
             SLEEP,
             (fence, job, sleep.step, sleep.attempt),
             sleep.patch,
             sleep.memo,
-            *_progress(sleep.progress),
+            *bounded_progress(sleep.progress),
             sleep.seen_seq,
             sleep.wake_in_s,
         )
@@ -186,11 +193,16 @@ class PgSteps:
         asleep = (found.step, found.attempt, found.step_open, found.run_epoch)
         if not found.state.ended and asleep == (sleep.step, sleep.attempt, False, fence.epoch):
             return found
-        raise _not_in_hand(found, sleep.step, sleep.attempt)
+        raise not_in_hand(found, sleep.step, sleep.attempt)
 
-    async def progress(self, fence: Fence, job: UUID, done: int, total: int, message: str) -> None:
+    async def progress(
+        self, fence: Fence | Hold, job: UUID, done: int, total: int, message: str
+    ) -> None:
+        if isinstance(fence, Hold):
+            await self._queued.progress(fence, job, done, total, message)
+            return
         written = await self._db.execute(
-            PROGRESS, *arguments(fence), job, *_progress((done, total, message))
+            PROGRESS, *arguments(fence), job, *bounded_progress((done, total, message))
         )
         if not written:
             found = await self._explained(fence, job)
@@ -280,28 +292,3 @@ def _filled(
         )
         parts["events"] = f", told as ({told}\n)"
     return statement.format(**parts)
-
-
-def _progress(progress: tuple[int, int, str] | None) -> tuple[int | None, int | None, str | None]:
-    if progress is None:
-        return None, None, None
-    done, total, message = progress
-    return done, total, without_nul(message)[:PROGRESS_CHARS_MAX]
-
-
-def _error(error: JobError | None) -> dict[str, str] | None:
-    if error is None:
-        return None
-    return {"code": error.code, "message": without_nul(error.message)[:ERROR_CHARS_MAX]}
-
-
-def _not_in_hand(job: Job, step: str, attempt: int) -> ConflictError:
-    return ConflictError(
-        f"attempt {attempt} of step {step!r} is not in hand: job {job.id} is {job.state} "
-        f"at step {job.step!r}, attempt {job.attempt}; read it again",
-        kind="step",
-        job=job.id,
-        state=str(job.state),
-        step=job.step,
-        attempt=job.attempt,
-    )

@@ -6,17 +6,19 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from holdfast.store.pg.census import PgCensus
 from holdfast.store.pg.claims import PgClaims
 from holdfast.store.pg.database import Database
 from holdfast.store.pg.events import PgEvents
 from holdfast.store.pg.jobs import PgJobs
 from holdfast.store.pg.members import PgMembers
 from holdfast.store.pg.objects import PgObjects
+from holdfast.store.pg.queue import PgQueue
 from holdfast.store.pg.steps import PgSteps
 from holdfast.store.pg.tables import Kinds
 
 
-class PgStore(PgMembers, PgClaims, PgJobs, PgSteps, PgObjects, PgEvents):
+class PgStore(PgMembers, PgClaims, PgJobs, PgSteps, PgObjects, PgEvents, PgQueue, PgCensus):
     """Everything the core asks of a store. ``kinds`` names the tables of owned objects."""
 
     def __init__(self, db: Database, kinds: Kinds) -> None:
@@ -26,6 +28,8 @@ class PgStore(PgMembers, PgClaims, PgJobs, PgSteps, PgObjects, PgEvents):
         PgSteps.__init__(self, db, kinds)
         PgObjects.__init__(self, db, kinds)
         PgEvents.__init__(self, db)
+        PgQueue.__init__(self, db)
+        PgCensus.__init__(self, db)
         self.db = db
 
     @classmethod

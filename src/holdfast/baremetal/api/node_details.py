@@ -1,0 +1,159 @@
+"""Routes of nodes: what is known of their hardware, and what is set up around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Response, delete, get, post, put
+from litestar.response.base import ASGIResponse
+
+from holdfast.baremetal.api.call import SET_BY_ANSWER, Segment, TheCall
+from holdfast.baremetal.api.versions import exists_since, require
+from holdfast.baremetal.errors import NotSupportedError
+from holdfast.baremetal.service.vifs import Vif
+from holdfast.errors import NotFoundError
+
+INVENTORY = {"policy": "baremetal:node:inventory:get"}
+BIOS = {"policy": "baremetal:node:bios:get"}
+FIRMWARE = {"policy": "baremetal:node:firmware:get"}
+RAID = {"policy": "baremetal:node:set_raid_state"}
+BOOT_MODE = {"policy": "baremetal:node:set_boot_mode"}
+SECURE_BOOT = {"policy": "baremetal:node:set_secure_boot"}
+CONSOLE_GET = {"policy": "baremetal:node:get_console"}
+CONSOLE_SET = {"policy": "baremetal:node:set_console_state"}
+VIF_LIST = {"policy": "baremetal:node:vif:list"}
+VIF_ATTACH = {"policy": "baremetal:node:vif:attach"}
+VIF_DETACH = {"policy": "baremetal:node:vif:detach"}
+SHARDS = {"policy": "baremetal:shards:get"}
+
+
+@get("/v1/nodes/{ident:str}/inventory", opt=INVENTORY)
+async def show_inventory(call: TheCall, ident: Segment) -> Response[bytes]:
+    """What inspection found in the machine."""
+    exists_since(call.minor, 81)
+    return call.answer(await call.baremetal.upkeep.inventory(call.caller, ident))
+
+
+@get("/v1/nodes/{ident:str}/bios", opt=BIOS)
+async def list_bios_settings(call: TheCall, ident: Segment) -> Response[bytes]:
+    """The BIOS settings that are known: none, as no driver here reads them."""
+    exists_since(call.minor, 40)
+    await call.baremetal.read.node(call.caller, ident, ("uuid",))
+    return call.answer({"bios": []})
+
+
+@get("/v1/nodes/{ident:str}/bios/{setting:str}", opt=BIOS)
+async def show_bios_setting(call: TheCall, ident: Segment, setting: Segment) -> None:
+    """One BIOS setting: none is known."""
+    exists_since(call.minor, 40)
+    await call.baremetal.read.node(call.caller, ident, ("uuid",))
+    raise NotFoundError(f"Node {ident} doesn't have a BIOS setting '{setting}'")
+
+
+@get("/v1/nodes/{ident:str}/firmware", opt=FIRMWARE)
+async def list_firmware(call: TheCall, ident: Segment) -> Response[bytes]:
+    """The firmware components that are known: none, as no driver here reads them."""
+    exists_since(call.minor, 86)
+    await call.baremetal.read.node(call.caller, ident, ("uuid",))
+    return call.answer({"firmware": []})
+
+
+@put("/v1/nodes/{ident:str}/states/raid", opt=RAID)
+async def set_raid(call: TheCall, ident: Segment) -> ASGIResponse:
+    """Say which RAID configuration the node is to get."""
+    require(call.minor, 12)
+    await call.baremetal.upkeep.set_raid(call.caller, ident, await call.object())
+    return call.done(204)
+
+
+@put("/v1/nodes/{ident:str}/states/boot_mode", opt=BOOT_MODE)
+async def set_boot_mode(call: TheCall, ident: Segment) -> None:
+    """Change between UEFI and BIOS: refused, no driver here does."""
+    exists_since(call.minor, 76)
+    await call.baremetal.read.node(call.caller, ident, ("uuid",))
+    raise NotSupportedError("Changing the boot mode is not supported yet: set it at the BMC")
+
+
+@put("/v1/nodes/{ident:str}/states/secure_boot", opt=SECURE_BOOT)
+async def set_secure_boot(call: TheCall, ident: Segment) -> None:
+    """Switch secure boot on or off: refused, no driver here does."""
+    exists_since(call.minor, 76)
+    await call.baremetal.read.node(call.caller, ident, ("uuid",))
+    raise NotSupportedError("Changing secure boot is not supported yet: set it at the BMC")
+
+
+class Console(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of ``PUT /v1/nodes/{ident}/states/console``."""
+
+    enabled: bool
+
+
+# The second path is an older one that clients still use.
+@get(
+    ["/v1/nodes/{ident:str}/states/console", "/v1/nodes/states/console/{ident:str}"],
+    opt=CONSOLE_GET,
+)
+async def show_console(call: TheCall, ident: Segment) -> Response[bytes]:
+    """Whether the console is enabled, and how to reach it."""
+    return call.answer(await call.baremetal.upkeep.console(call.caller, ident))
+
+
+@put("/v1/nodes/{ident:str}/states/console", opt=CONSOLE_SET)
+async def set_console(call: TheCall, ident: Segment) -> ASGIResponse:
+    """Enable or disable the console."""
+    asked = await call.body(Console)
+    await call.baremetal.upkeep.set_console(call.caller, ident, asked.enabled)
+    return call.done(202)
+
+
+@get("/v1/nodes/{ident:str}/vifs", opt=VIF_LIST)
+async def list_vifs(call: TheCall, ident: Segment) -> Response[bytes]:
+    """The virtual interfaces attached to the node."""
+    exists_since(call.minor, 28)
+    found = await call.baremetal.vifs.all(call.caller, ident)
+    return call.answer({"vifs": [{"id": vif} for vif in found]})
+
+
+@post("/v1/nodes/{ident:str}/vifs", opt=VIF_ATTACH)
+async def attach_vif(call: TheCall, ident: Segment) -> ASGIResponse:
+    """Attach a virtual interface to a free port."""
+    exists_since(call.minor, 28)
+    vif = await call.body(Vif)
+    require(call.minor, 67 if vif.port_uuid or vif.portgroup_uuid else 28)
+    await call.baremetal.vifs.attach(call.caller, ident, vif)
+    return call.done(204)
+
+
+@delete("/v1/nodes/{ident:str}/vifs/{vif:str}", opt=VIF_DETACH, status_code=SET_BY_ANSWER)
+async def detach_vif(call: TheCall, ident: Segment, vif: Segment) -> ASGIResponse:
+    """Detach a virtual interface."""
+    exists_since(call.minor, 28)
+    await call.baremetal.vifs.detach(call.caller, ident, vif)
+    return call.done(204)
+
+
+@get("/v1/shards", opt=SHARDS)
+async def list_shards(call: TheCall) -> Response[bytes]:
+    """The shards that nodes say they are of, each with how many say so."""
+    exists_since(call.minor, 82)
+    call.query.finish()
+    found: list[dict[str, Any]] = await call.baremetal.read.shards()
+    return call.answer({"shards": found})
+
+
+HANDLERS = (
+    show_inventory,
+    list_bios_settings,
+    show_bios_setting,
+    list_firmware,
+    set_raid,
+    set_boot_mode,
+    set_secure_boot,
+    show_console,
+    set_console,
+    list_vifs,
+    attach_vif,
+    detach_vif,
+    list_shards,
+)
