@@ -48,7 +48,7 @@ def vault() -> Vault:
 
 @pytest.fixture
 def baremetal(store: PgStore, vault: Vault) -> Baremetal:
-    return Baremetal(store, vault, BaremetalSettings(page_max=50), shards=8)
+    return Baremetal(store, vault, BaremetalSettings(page_max=50, locked_wait_s=0), shards=8)
 
 
 @pytest.fixture

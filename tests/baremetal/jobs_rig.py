@@ -71,6 +71,7 @@ class MachineModel:
         self.arguments: list[Any] = []  # of the steps that were executed
         self.failing_step: str | None = None
         self.calls_back = True
+        self.nmis = 0
         self.call_back: Callable[[], None] = lambda: None
 
     async def send(
@@ -120,6 +121,9 @@ class MachineModel:
 
     def _eject_media(self, params: dict[str, Any]) -> None:
         self.media = None
+
+    def _inject_nmi(self, params: dict[str, Any]) -> None:
+        self.nmis += 1
 
     def _agent_commands(self, params: dict[str, Any]) -> dict[str, Any]:
         return {"commands": [dict(c) for c in self.commands]}

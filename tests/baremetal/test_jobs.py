@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.baremetal.jobs_rig import INVENTORY, NODE, Rig
+from tests.baremetal.jobs_rig import BOOT_S, INVENTORY, NODE, Rig
 
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
 from holdfast.baremetal.states import JobKind
@@ -39,6 +39,8 @@ KINDS: dict[str, dict[str, Any]] = {
         "node": {"provision_state": "active"},
         "args": {"device": "pxe", "persistent": False},
     },
+    "node.media": {"node": {"provision_state": "active"}, "args": {"url": "http://x/rescue.iso"}},
+    "node.inject_nmi": {"node": {"provision_state": "active"}},
 }
 END = {
     "node.verify": "manageable",
@@ -50,6 +52,8 @@ END = {
     "node.undeploy": "available",
     "node.power": "active",
     "node.boot_device": "active",
+    "node.media": "active",
+    "node.inject_nmi": "active",
 }
 VOLATILE = {"agent_version", "inspection_finished_at"}
 
@@ -116,6 +120,44 @@ def test_active_needs_the_agents_word() -> None:
     assert rig.document["provision_state"] == "deploy failed"
     assert "did not call back" in rig.document["last_error"]
     assert rig.machine.power == "power off"
+
+
+async def lock_out(rig: Rig, job: UUID, *, times: int) -> None:
+    """Each ramdisk asks for its token twice: the first answer never reached it."""
+    for _ in range(times):
+        booted = len(rig.machine.boots)
+        while len(rig.machine.boots) == booted:
+            await asyncio.sleep(1)
+        await asyncio.sleep(BOOT_S)
+        await rig.store.signal(job, "locked_out", {"boot": str(rig.document["agent_boot"])})
+    rig.machine.calls_back = True
+
+
+@pytest.mark.parametrize("kind", ["node.deploy", "node.provide"])
+def test_a_ramdisk_that_lost_its_token_is_booted_anew(kind: str) -> None:
+    async def once(rig: Rig, job: UUID) -> None:
+        await lock_out(rig, job, times=1)
+
+    rig = Rig(**KINDS[kind]["node"])
+    rig.machine.calls_back = False
+    job = rig.run(kind, meanwhile=once)
+    assert job.state is JobState.SUCCEEDED
+    assert rig.document["provision_state"] == END[kind]
+    assert rig.machine.boots[:2] == ["cdrom", "cdrom"]
+    assert rig.loop.time() < 30
+
+
+def test_whoever_asks_for_tokens_cannot_have_a_machine_boot_for_ever() -> None:
+    async def always(rig: Rig, job: UUID) -> None:
+        await lock_out(rig, job, times=4)
+        rig.machine.calls_back = False
+
+    rig = Rig(provision_state="deploying")
+    rig.machine.calls_back = False
+    job = rig.run("node.deploy", meanwhile=always)
+    assert job.error is not None
+    assert job.error.code == "callback_timeout"
+    assert rig.machine.boots == ["cdrom"] * 4
 
 
 def test_a_deadline_fires_by_itself_while_the_job_waits() -> None:
@@ -341,3 +383,40 @@ def test_fake_hardware_takes_its_time_to_power_on_if_it_is_told_to() -> None:
     rig.run("node.power", {"target": "power on"})
     assert rig.document["power_state"] == "power on"
     assert 30 <= rig.loop.time() < 32
+
+
+def test_media_comes_and_goes() -> None:
+    rig, _ = play("node.media")
+    assert rig.machine.media == "http://x/rescue.iso"
+    rig.run("node.media", {"url": None})
+    assert rig.machine.media is None
+
+
+def test_an_nmi_is_injected() -> None:
+    rig, _ = play("node.inject_nmi")
+    assert rig.machine.nmis == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "powers"),
+    [
+        ("power on", ["power on"]),
+        ("power off", ["power off"]),
+        ("rebooting", ["power off", "power on"]),
+    ],
+)
+def test_whoever_sees_the_new_power_state_finds_the_node_free(
+    target: str, powers: list[str]
+) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    async def watch(rig: Rig, job: UUID) -> None:
+        while NODE in rig.store.tables.active:
+            await asyncio.sleep(0.001)
+            look = (rig.document["power_state"], NODE in rig.store.tables.active)
+            if look[0] is not None and look not in seen:
+                seen.append(look)
+
+    rig = Rig(provision_state="active")
+    rig.run("node.power", {"target": target}, meanwhile=watch)
+    assert seen == [*((state, True) for state in powers[:-1]), (powers[-1], False)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.cli.client import Client, ClientError, Cloud, find_cloud
+from holdfast.cli.client import Client, ClientError, Cloud, Frame, find_cloud
 from holdfast.errors import NotFoundError, UnavailableError
 
 CLOUDS = """
@@ -32,7 +32,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length) or b"{}")
         self.asked.append(("POST", self.path, body))
         if self.path == "/identity/v3/auth/tokens":
-            password = body["auth"]["identity"]["password"]["user"]["password"]
+            proof = body["auth"]["identity"].get("password", {"user": {"password": None}})
+            password = proof["user"]["password"]
             if password != "right":
                 return self._answer(401, {"error": {"message": "wrong password", "code": 401}})
             return self._answer(201, {}, {"X-Subject-Token": "t0"})
@@ -42,7 +43,24 @@ class Handler(BaseHTTPRequestHandler):
         self.asked.append(("GET", self.path, self.headers["X-Auth-Token"]))
         if self.path.startswith("/cluster/v1/why/"):
             return self._answer(404, {"code": "not_found", "message": "there is no node x"})
+        if self.path.startswith("/cluster/v1/stream"):
+            return self._stream()
         return self._answer(200, {"members": []})
+
+    def _stream(self) -> None:
+        refused = {"9-9": (503, "come back later"), "8-8": (401, "the token is over")}
+        if (last := self.headers["Last-Event-ID"]) in refused:
+            status, message = refused[last]
+            self._answer(status, {"message": message})
+            return
+        self.send_response(200)
+        self.end_headers()
+        for frame in (
+            "retry: 1\nid: 0-1\n\n",
+            'id: 1-1\ndata: {"n": 1}\n\n',
+            ": beat\nid: 2-0\n\n",
+        ):
+            self.wfile.write(frame.encode())
 
     def _answer(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
         payload = json.dumps(body).encode()
@@ -90,6 +108,37 @@ def test_a_refusal_is_told_in_the_services_own_words(url: str):
         client(url).get("/why/x")
     with pytest.raises(ClientError, match=r"wrong password \(HTTP 401\)"):
         client(url, "wrong").get("/members")
+
+
+def test_a_stream_is_read_frame_by_frame(url: str):
+    found = list(client(url).follow("/stream", "0-0", kind="node.*", node=None))
+    assert found == [Frame("0-1", None), Frame("1-1", {"n": 1}), Frame("2-0", None)]
+    assert Handler.asked[-1][1] == "/cluster/v1/stream?kind=node.%2A"
+
+
+def test_a_stream_that_is_refused_for_now_may_be_asked_for_again(url: str):
+    one = client(url)
+    with pytest.raises(UnavailableError, match="come back later"):
+        list(one.follow("/stream", "9-9"))
+    assert list(one.follow("/stream", "8-8")) == []  # its token has ended
+    list(one.follow("/stream", None))
+    logins = [path for method, path, _ in Handler.asked if method == "POST"]
+    assert len(logins) == 2
+
+
+def test_an_application_credential_of_clouds_yaml_is_used(url: str):
+    auth = {"application_credential_id": "c1", "application_credential_secret": "s"}
+    with pytest.raises(ClientError):
+        Client(Cloud(auth_url=url, auth=auth)).get("/members")
+    _, _, body = Handler.asked[0]
+    assert body == {
+        "auth": {
+            "identity": {
+                "methods": ["application_credential"],
+                "application_credential": {"secret": "s", "id": "c1"},
+            }
+        }
+    }
 
 
 def test_an_address_where_nothing_answers_is_named():

@@ -22,6 +22,9 @@ class BaremetalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """What a node's driver may be. ``fake-hardware`` pretends: for trying clients out."""
     page_max: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 1000
     """Most items one page of a list may have (Ironic: ``max_limit``)."""
+    locked_wait_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 3.0
+    """How long a change of a node that a job has in hand waits for its turn, before 409
+    (Ironic: ``node_locked_retry_attempts``, a second apart)."""
     heartbeat_s: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 300
     """How often a ramdisk agent is asked to report (Ironic: ``heartbeat_timeout``)."""
     manage_timeout_s: Seconds = 600.0

@@ -79,6 +79,8 @@ class JobKind(StrEnum):
     UNDEPLOY = "node.undeploy"
     POWER = "node.power"
     BOOT_DEVICE = "node.boot_device"
+    MEDIA = "node.media"
+    NMI = "node.inject_nmi"
 
 
 class Power(StrEnum):

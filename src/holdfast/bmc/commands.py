@@ -63,7 +63,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
                      "system_vendor": {...}, "boot": {...}} (``bmc.inspection``)
       set_power {"state": "power on" | "power off" | "soft power off"} -> {}
       set_boot_device {"device": "pxe" | "disk" | "cdrom", "persistent": bool} -> {}
-      insert_media {"url": str} -> {}        eject_media {} -> {}
+      insert_media {"url": str} -> {}        eject_media {} -> {}        inject_nmi {} -> {}
       agent_command {"url": str, "name": str, "params": {...}, "wait": bool} -> the agent's command
       agent_commands {"url": str} -> {"commands": [...]}
     The agent's own token travels inside ``sealed`` as ``agent_token``.

@@ -68,7 +68,7 @@ AGENT_ACTIONS = frozenset({"agent_command", "agent_commands"})
 BMC_ACTIONS = frozenset(
     {
         *("observe", "verify", "inspect", "set_power", "set_boot_device"),
-        *("insert_media", "eject_media"),
+        *("insert_media", "eject_media", "inject_nmi"),
     }
 )
 

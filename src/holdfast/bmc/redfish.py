@@ -43,6 +43,7 @@ RESETS: dict[str, tuple[str, ...]] = {
     "power on": ("On", "ForceOn"),
     "power off": ("ForceOff",),
     "soft power off": ("GracefulShutdown",),
+    "inject NMI": ("Nmi",),
 }
 BOOT_TARGETS: dict[str, str] = {"pxe": "Pxe", "disk": "Hdd", "cdrom": "Cd"}
 BOOT_DEVICES: dict[str, str] = {target: device for device, target in BOOT_TARGETS.items()}
@@ -147,6 +148,26 @@ class Redfish:
         """
         wanted = params_of(command, SetPower).state
         layout = await self._layout(link, command)
+        kind, path, reply = await self._reset(link, layout, wanted)
+        if reply.ok:
+            return {}
+        system, _ = await link.get(layout.system)
+        reached = "power on" if wanted == "power on" else "power off"
+        if _power(system)[0] == reached:
+            return {}
+        raise link.refusal(f"{kind} (POST {path})", reply)
+
+    async def inject_nmi(self, link: Link, command: Command) -> dict[str, Json]:
+        """Send the processor a non-maskable interrupt."""
+        params_of(command, NoParams)
+        layout = await self._layout(link, command)
+        kind, path, reply = await self._reset(link, layout, "inject NMI")
+        if not reply.ok:
+            raise link.refusal(f"{kind} (POST {path})", reply)
+        return {}
+
+    async def _reset(self, link: Link, layout: Layout, wanted: str) -> tuple[str, str, Reply]:
+        """Ask for the first of the wanted resets that is offered: which, where, the answer."""
         system, _ = await link.get(layout.system)
         reset = inside(system, "Actions", "#ComputerSystem.Reset")
         path = link.path_of(inside(reset, "target"), "ComputerSystem.Reset")
@@ -157,14 +178,7 @@ class Redfish:
                 f"The BMC at {link.address} cannot do {wanted!r}: of "
                 f"{' or '.join(RESETS[wanted])} it offers none."
             )
-        reply = await link.send("POST", path, {"ResetType": kinds[0]})
-        if reply.ok:
-            return {}
-        system, _ = await link.get(layout.system)
-        reached = "power on" if wanted == "power on" else "power off"
-        if _power(system)[0] == reached:
-            return {}
-        raise link.refusal(f"{kinds[0]} (POST {path})", reply)
+        return kinds[0], path, await link.send("POST", path, {"ResetType": kinds[0]})
 
     # -- boot -----------------------------------------------------------------------------
 
@@ -311,6 +325,7 @@ ACTIONS: dict[str, Action] = {
     "verify": Redfish.verify,
     "inspect": Redfish.inspect,
     "set_power": Redfish.set_power,
+    "inject_nmi": Redfish.inject_nmi,
     "set_boot_device": Redfish.set_boot_device,
     "insert_media": Redfish.insert_media,
     "eject_media": Redfish.eject_media,

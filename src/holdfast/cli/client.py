@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -15,6 +15,7 @@ from holdfast.errors import HoldfastError, NotFoundError, UnavailableError
 
 DEFAULT_CLOUD: Final = "holdfast"
 _TIMEOUT_S: Final = 15.0
+_QUIET_S: Final = 60.0  # a stream shows that it lives far more often
 _ANSWER_BYTES_MAX: Final = 64 << 20
 
 
@@ -82,6 +83,13 @@ class _Clouds(msgspec.Struct):
     clouds: dict[str, dict[str, Any]] = {}
 
 
+class Frame(msgspec.Struct, frozen=True):
+    """A piece of a stream: how far it has come, and what happened (None: nothing)."""
+
+    id: str
+    event: Any
+
+
 class Client:
     """Authenticates once, then speaks to ``/cluster/v1`` beside the identity service."""
 
@@ -102,30 +110,49 @@ class Client:
     def post(self, path: str, body: Any = None) -> Any:
         return self._cluster("POST", path, body)
 
+    def follow(self, path: str, last_id: str | None, **query: object) -> Iterator[Frame]:
+        """Read a stream of server-sent events below ``/cluster/v1`` until it ends.
+
+        Raises ``UnavailableError`` when it breaks off, and ``HoldfastError`` when it is
+        refused. Whoever comes back gives the last ``Frame.id`` and misses nothing.
+        """
+        given = {k: v for k, v in query.items() if v is not None}
+        headers = {**self._authenticated(), "Accept": "text/event-stream"}
+        if last_id is not None:
+            headers["Last-Event-ID"] = last_id
+        connection = self._connection(_QUIET_S)
+        try:
+            connection.request(
+                "GET", f"{self._prefix}/cluster/v1{path}?{urlencode(given)}", headers=headers
+            )
+            response = connection.getresponse()
+            if response.status == 401:
+                self._token = None  # it has ended: the next time there is a new one
+                return
+            if response.status != 200:
+                raise _refusal(response.status, _decoded(response.read(_ANSWER_BYTES_MAX)))
+            yield from _frames(response)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._nothing_answers(error) from error
+        finally:
+            connection.close()
+
     def _cluster(self, method: str, path: str, body: Any = None) -> Any:
-        if self._token is None:
-            self._token = self._authenticate()
         status, _, answer = self._send(
-            method, f"{self._prefix}/cluster/v1{path}", body, {"X-Auth-Token": self._token}
+            method, f"{self._prefix}/cluster/v1{path}", body, self._authenticated()
         )
         if status >= 400:
             raise _refusal(status, answer)
         return answer
 
+    def _authenticated(self) -> dict[str, str]:
+        if self._token is None:
+            self._token = self._authenticate()
+        return {"X-Auth-Token": self._token}
+
     def _authenticate(self) -> str:
-        auth = self._cloud.auth
-        user: dict[str, Any] = {"name": auth.get("username"), "password": auth.get("password")}
-        user["domain"] = {"id": auth.get("user_domain_id", "default")}
-        scope: dict[str, Any] = {"system": {"all": True}}
-        if "system_scope" not in auth:
-            domain = {"id": auth.get("project_domain_id", "default")}
-            scope = {"project": {"name": auth.get("project_name"), "domain": domain}}
-        identity = {"methods": ["password"], "password": {"user": user}}
         status, headers, answer = self._send(
-            "POST",
-            f"{self._address.path}/auth/tokens",
-            {"auth": {"identity": identity, "scope": scope}},
-            {},
+            "POST", f"{self._address.path}/auth/tokens", {"auth": _auth(self._cloud.auth)}, {}
         )
         token = headers.get("x-subject-token")
         if status != 201 or token is None:
@@ -135,11 +162,7 @@ class Client:
     def _send(
         self, method: str, path: str, body: Any, headers: Mapping[str, str]
     ) -> tuple[int, dict[str, str], Any]:
-        address = self._address
-        kind = (
-            http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
-        )
-        connection = kind(address.hostname or "", address.port, timeout=_TIMEOUT_S)
+        connection = self._connection(_TIMEOUT_S)
         payload = None if body is None else json.dumps(body)
         try:
             connection.request(
@@ -148,27 +171,81 @@ class Client:
             response = connection.getresponse()
             text = response.read(_ANSWER_BYTES_MAX)
         except (OSError, http.client.HTTPException) as error:
-            raise UnavailableError(
-                f"nothing answers at {address.scheme}://{address.netloc} ({error}); "
-                "is the system up?"
-            ) from error
+            raise self._nothing_answers(error) from error
         finally:
             connection.close()
-        try:
-            answer = json.loads(text) if text else None
-        except ValueError:
-            answer = {"message": text[:200].decode(errors="replace")}
-        return response.status, {k.lower(): v for k, v in response.headers.items()}, answer
+        return (
+            response.status,
+            {k.lower(): v for k, v in response.headers.items()},
+            _decoded(text),
+        )
+
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        address = self._address
+        kind = (
+            http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+        )
+        return kind(address.hostname or "", address.port, timeout=timeout_s)
+
+    def _nothing_answers(self, error: Exception) -> UnavailableError:
+        address = self._address
+        return UnavailableError(
+            f"nothing answers at {address.scheme}://{address.netloc} ({error}); is the system up?"
+        )
 
 
-def _refusal(status: int, answer: Any) -> ClientError:
-    """The message of whatever error document came."""
+def _auth(given: dict[str, Any]) -> dict[str, Any]:
+    """What a cloud's ``auth`` proves, and for which scope."""
+    domain = {"id": given.get("user_domain_id", "default")}
+    if secret := given.get("application_credential_secret"):
+        proof: dict[str, Any] = {"secret": secret}
+        if "application_credential_id" in given:
+            proof["id"] = given["application_credential_id"]
+        else:
+            proof["name"] = given.get("application_credential_name")
+            proof["user"] = {"name": given.get("username"), "domain": domain}
+        method = "application_credential"
+        return {"identity": {"methods": [method], method: proof}}
+    user = {"name": given.get("username"), "password": given.get("password"), "domain": domain}
+    scope: dict[str, Any] = {"system": {"all": True}}
+    if "system_scope" not in given:
+        project_domain = {"id": given.get("project_domain_id", "default")}
+        scope = {"project": {"name": given.get("project_name"), "domain": project_domain}}
+    return {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}
+
+
+def _frames(response: http.client.HTTPResponse) -> Iterator[Frame]:
+    """Server-sent events: lines up to an empty one; those that we do not know are skipped."""
+    last_id, data = "", ""
+    for line in response:
+        name, _, value = line.decode().rstrip("\r\n").partition(":")
+        value = value.removeprefix(" ")
+        if name == "id":
+            last_id = value
+        elif name == "data":
+            data += value
+        elif not name and not value:
+            if last_id:
+                yield Frame(id=last_id, event=json.loads(data) if data else None)
+            data = ""
+
+
+def _decoded(text: bytes) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return {"message": text[:200].decode(errors="replace")}
+
+
+def _refusal(status: int, answer: Any) -> HoldfastError:
+    """The message of whatever error document came; 503 is what may pass."""
     try:
         document = msgspec.convert(answer, _Refusal)
         message = document.error.message if document.error else document.message
     except msgspec.ValidationError:
         message = ""
-    return ClientError(f"{message or answer or 'refused'} (HTTP {status})")
+    kind = UnavailableError if status == 503 else ClientError
+    return kind(f"{message or answer or 'refused'} (HTTP {status})")
 
 
 class _Told(msgspec.Struct):

@@ -40,8 +40,14 @@ def _row(job: Document) -> tuple[Any, ...]:
         f"{progress['done']}/{progress['total']}" if progress["total"] else None,
         job["owners"],
         f"{time.time() - job['created_at']:.0f} s",
-        error["message"] if error else progress["message"],
+        error["message"] if error else _message(job),
     )
+
+
+def _message(job: Document) -> str:
+    """How far it is; and of one that a limit keeps back, how many go before it."""
+    said: str = job["progress"]["message"]
+    return said if job.get("ahead") is None else f"{said}, {job['ahead']} ahead of it"
 
 
 @jobs.command()

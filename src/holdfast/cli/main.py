@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "owners": ("reads", "owners", "Which conductor owns which shard or node."),
     "why": ("reads", "why", "Why a node is as it is, in sentences."),
     "jobs": ("jobs", "jobs", "Work under way, and work that was done."),
+    "events": ("events", "events", "What happened, and who did it."),
     "drain": ("reads", "drain", "Ask a member to hand over its work and leave."),
     "fleet": ("fleet", "fleet", "Simulated machines: BMCs and ramdisk agents."),
     "demo": ("demo", "demo", "Fifty machines deploy while a conductor is killed."),

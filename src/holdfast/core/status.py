@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 from holdfast.core.claims import view
+from holdfast.core.places import places_ahead
 from holdfast.core.ring import spread
 from holdfast.store.model import Claim, Job, JobState, Member, MemberState, ObjectRef
 from holdfast.store.port import Store
@@ -36,8 +37,11 @@ def member_document(member: Member) -> Document:
     }
 
 
-def job_document(job: Job) -> Document:
-    """One job, as JSON, without its arguments and inbox (they may be large)."""
+def job_document(job: Job, ahead: int | None = None) -> Document:
+    """One job, as JSON, without its arguments and inbox (they may be large).
+
+    ``ahead``: of one that a limit keeps back, how many go before it (``core.places``).
+    """
     return {
         "id": str(job.id),
         "kind": job.kind,
@@ -53,7 +57,9 @@ def job_document(job: Job) -> Document:
             "total": job.progress_total,
             "message": job.progress_message,
         },
-        "wake_at": job.wake_at,
+        "wake_at": None if job.kept_back else job.wake_at,
+        "kept_back": job.kept_back,
+        "ahead": ahead,
         "deadline": job.deadline,
         "cancel_requested": job.cancel_requested,
         "error": None
@@ -152,6 +158,7 @@ async def explain(store: Store, obj: ObjectRef) -> Document | None:
     wish = int(ring.wished[shard])
     owner = next((m for m in members if m.id == claim.owner), None)
     job = await store.active_job(obj)
+    ahead = None if job is None else (await places_ahead(store, [job])).get(job.id)
     last = None if job else next(iter(await store.jobs(obj=obj, limit=1)), None)
     token = max(claim.epoch, int(document["entered_epoch"]))
     return {
@@ -162,9 +169,9 @@ async def explain(store: Store, obj: ObjectRef) -> Document | None:
         "owner": None if owner is None else member_document(owner),
         "wished": None if wish < 0 else member_document(ring.members[wish]),
         "token": token,
-        "job": None if job is None else job_document(job),
+        "job": None if job is None else job_document(job, ahead),
         "last_job": None if last is None else job_document(last),
-        "sentences": _sentences(obj, claim, owner, wish, ring.members, job, last),
+        "sentences": _sentences(obj, claim, owner, wish, ring.members, job, ahead, last),
     }
 
 
@@ -175,6 +182,7 @@ def _sentences(
     wish: int,
     ring: tuple[Member, ...],
     job: Job | None,
+    ahead: int | None,
     last: Job | None,
 ) -> list[str]:
     lines: list[str] = []
@@ -193,7 +201,7 @@ def _sentences(
     if wish >= 0 and owner is not None and ring[wish].id != owner.id:
         lines.append(f"The ring wants {ring[wish].slot} to own it; it passes at a step boundary.")
     if job is not None:
-        lines.append(_job_sentence(job))
+        lines.append(_job_sentence(job, ahead))
     elif last is not None:
         outcome = last.state.value
         why = f": {last.error.message}" if last.error else ""
@@ -203,9 +211,12 @@ def _sentences(
     return lines
 
 
-def _job_sentence(job: Job) -> str:
+def _job_sentence(job: Job, ahead: int | None) -> str:
     owners = f", run by {job.attempts} owners in turn" if job.attempts > 1 else ""
     where = f"in step {job.step} ({job.progress_done} of {job.progress_total}{owners})"
+    if job.kept_back:
+        before = "" if ahead is None else f", {ahead} ahead of it"
+        return f"Job {job.kind} {job.progress_message}{before}."
     if job.cancel_requested:
         return f"Job {job.kind} is being aborted {where}."
     if job.state is JobState.WAITING:

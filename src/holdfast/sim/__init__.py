@@ -4,7 +4,7 @@ Owns: virtual time and simulated processes (``loop``), the store in memory
 (``memstore``), the network between them (``network``), machines, faults and the
 referee (``world``), and the fleet of mock BMCs for real time (``fleet``).
 
-Never imported by: anything but ``cli`` and tests. It may import everything.
+Never imports: nothing; it stands outside the layers, and only ``cli`` and tests import it.
 
 What is simulated is only what stands under the ports; conductors, gateway, job
 handlers and obituaries are the real code::
@@ -23,5 +23,5 @@ Invariants:
 
 Proved by: ``tests/sim/test_loop.py``, ``tests/sim/test_world.py``,
 ``tests/sim/test_known_bugs.py`` (that it catches what it is there to catch),
-``tests/store/test_conformance*.py``.
+``tests/store/test_conformance.py``.
 """

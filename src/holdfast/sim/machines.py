@@ -65,7 +65,7 @@ class Boot(msgspec.Struct):
 
 
 class SimMachine:
-    """One machine. ``stuck``: its power does not obey now. ``flawed``: its disk cannot be written."""
+    """One machine. ``stuck``: its power does not obey now; ``flawed``: its disk is broken."""
 
     def __init__(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
@@ -22,7 +23,7 @@ from holdfast.ops.children import Incarnation
 from holdfast.ops.obituaries import Obituaries
 from holdfast.sim.loop import Life, Process, SimLoop
 from holdfast.sim.network import ProcessClock, Server
-from holdfast.store.model import JobLimit, Json, Member, MemberSpec
+from holdfast.store.model import Claim, Fence, JobLimit, Json, Member, MemberSpec
 from holdfast.store.port import Store, Waker
 
 
@@ -58,6 +59,24 @@ def _end(waiting: asyncio.Future[None] | None) -> None:
         waiting.set_result(None)
 
 
+class _Handing:
+    """A conductor's store that knows which hand-overs wait for their answer."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.handing: set[Fence] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def hand_over(self, fences: Sequence[Fence], to: UUID, to_epoch: int) -> list[Claim]:
+        self.handing.update(fences)
+        try:
+            return await self._store.hand_over(fences, to, to_epoch)
+        finally:
+            self.handing.difference_update(fences)
+
+
 class Trade(msgspec.Struct, frozen=True):
     """What a conductor can do: kinds of jobs, how many at a time, and what it does besides."""
 
@@ -88,8 +107,16 @@ class ConductorParts:
 class ConductorLife:
     """One life of a conductor: a process, a membership, a worker (``referee.Incarnation``)."""
 
-    def __init__(self, name: str, process: Process, membership: Membership, worker: Worker) -> None:
+    def __init__(
+        self,
+        name: str,
+        process: Process,
+        membership: Membership,
+        worker: Worker,
+        handing: Collection[Fence],
+    ) -> None:
         self.name = name
+        self.handing = handing
         self.process = process
         self.membership = membership
         self.worker = worker
@@ -97,12 +124,18 @@ class ConductorLife:
     def trusts(self) -> bool:
         return self.process.life is not Life.DEAD and self.membership.window.open()
 
-    def runs_in(self, shard: int) -> bool:
+    def breaks_off(self, fence: Fence) -> bool:
+        """Whether it hands that claim over now, though it runs a step there.
+
+        Not counted is a request that arrives long after it gave up: nothing can keep
+        that from coming in the middle, and the fence and the gateway make it harmless.
+        """
         runner = self.worker.runner
         return (
             self.process.life is not Life.DEAD
+            and fence in self.handing
             and runner is not None
-            and shard in runner.active_shards()
+            and fence.shard in runner.active_shards()
         )
 
 
@@ -148,7 +181,8 @@ class SimConductor:
         offset_s = self._loop.random.uniform(0, 1000)
         process = Process(name, rate=self.rate, offset_s=offset_s - self._loop.now * self.rate)
         clock = ProcessClock(self._loop, process)
-        store = self._parts.store(self.slot)
+        handing = _Handing(self._parts.store(self.slot))
+        store = cast("Store", handing)
         self.waker = SimWaker()
         self._members = []
         spec = MemberSpec(
@@ -169,7 +203,7 @@ class SimConductor:
             limits=trade.limits,
             duties=trade.duties,
         )
-        self.life = ConductorLife(name, process, membership, worker)
+        self.life = ConductorLife(name, process, membership, worker, handing.handing)
         self._said(f"{name} starts")
         self._loop.spawn(process, self._live(self.life))
 

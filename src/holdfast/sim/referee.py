@@ -36,8 +36,8 @@ class Incarnation(Protocol):
         """Alive, and inside its trust window by its own clock."""
         ...
 
-    def runs_in(self, shard: int) -> bool:
-        """Whether it runs a step in that shard at this moment."""
+    def breaks_off(self, fence: Fence) -> bool:
+        """Whether it hands that claim over now, though it runs a step there."""
         ...
 
 
@@ -99,7 +99,11 @@ class Referee:
             self.breach(f"shard {after.shard} passed without a higher epoch")
         if by_hand:
             self.handed_over += 1
-            if giver is not None and giver.runs_in(after.shard):
+            if (
+                before.owner is not None
+                and giver is not None
+                and giver.breaks_off(Fence(before.group, before.shard, before.owner, before.epoch))
+            ):
                 self.breach(f"shard {after.shard} handed over in mid-step by {giver.name}")
             return
         self.taken += 1
@@ -197,6 +201,15 @@ class RefereedStore:
         held = self._held(fence)
         await self._store.patch_object(fence, obj, patch)
         self._fenced(held, fence, "patch")
+
+    async def patch_idle(
+        self, fence: Fence, obj: ObjectRef, patch: dict[str, Any], seen: dict[str, Any]
+    ) -> bool:
+        held = self._held(fence)
+        written = await self._store.patch_idle(fence, obj, patch, seen)
+        if written:
+            self._fenced(held, fence, "patch of an idle object")
+        return written
 
     def _held(self, fence: Fence) -> bool:
         return self._tables.holds(fence)

@@ -75,9 +75,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     conductors: tuple[int, int] = (2, 4)
     machines: tuple[int, int] = (4, 8)
     shards: int = 6
-    lease_s: float = 2.0
+    lease_s: float = 3.0
     faults: tuple[int, int] = (6, 20)
-    faults_s: float = 25.0
+    faults_s: float = 30.0
     settle_s: float = 150.0
     abort_chance: float = 0.1
     flaw_chance: float = 0.05  # of a machine whose deployments and cleanings must fail
@@ -159,6 +159,7 @@ class World:
         self.settings = CoreSettings(
             lease_s=scenario.lease_s,
             lease_margin_s=scenario.lease_s / 5,
+            tick_s=scenario.lease_s / 4,
             shards=scenario.shards,
             drain_s=30.0,
         )

@@ -16,6 +16,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.params import FromPath, FromQuery, SkipValidation
 
+from holdfast.core.places import places_ahead
 from holdfast.core.status import (
     explain,
     job_document,
@@ -147,7 +148,8 @@ async def list_jobs(
         raise InvalidInputError(f"limit: 1 to {_JOBS_MAX}")
     obj = None if node is None else await _node(find_node, node)
     found = await store.jobs(obj=obj, active=active, limit=limit)
-    return {"jobs": [job_document(job) for job in found]}
+    ahead = await places_ahead(store, found)
+    return {"jobs": [job_document(job, ahead.get(job.id)) for job in found]}
 
 
 @get("/v1/jobs/{job_id:uuid}", opt=_READ)
@@ -155,7 +157,8 @@ async def show_job(store: TheStore, job_id: FromPath[UUID]) -> Document:
     """One job with its journal."""
     job = await _job(store, job_id)
     steps = [_step_document(step) for step in await store.journal(job_id)]
-    return {"job": {**job_document(job), "journal": steps}}
+    ahead = (await places_ahead(store, [job])).get(job_id)
+    return {"job": {**job_document(job, ahead), "journal": steps}}
 
 
 @post("/v1/jobs/{job_id:uuid}/cancel", opt={"policy": "cluster:cancel"}, status_code=202)

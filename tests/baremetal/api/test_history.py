@@ -76,4 +76,4 @@ async def test_what_is_not_there_and_what_came_later(
         assert "history record" in fault(answer)
     assert (await client.get("/v1/nodes/nobody/history")).status_code == 404
     early = await client.get(f"/v1/nodes/{node['uuid']}/history", headers=at(77))
-    assert early.status_code == 406
+    assert early.status_code == 404

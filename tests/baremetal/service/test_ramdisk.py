@@ -66,6 +66,14 @@ async def test_the_token_is_handed_out_once_per_boot(fixture: BaremetalFixture):
     assert await token_of(fixture, node) not in (MASK, token)
 
 
+async def test_the_job_learns_of_a_boot_whose_token_was_asked_for_again(fixture: BaremetalFixture):
+    node, boot, _ = await booting(fixture)
+    await token_of(fixture, node)
+    assert "locked_out" not in (await fixture.active(node)).inbox
+    await token_of(fixture, node)
+    assert (await fixture.active(node)).inbox["locked_out"] == {"boot": str(boot)}
+
+
 @pytest.mark.parametrize("state", ["enroll", "manageable", "available", "active", "error"])
 async def test_nobody_is_told_anything_of_a_node_that_waits_for_no_ramdisk(
     fixture: BaremetalFixture, state: str

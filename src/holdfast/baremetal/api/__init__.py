@@ -67,6 +67,9 @@ POLICIES = (
     Policy("baremetal:node:vif:attach", Role.MEMBER),
     Policy("baremetal:node:vif:detach", Role.MEMBER),
     Policy("baremetal:node:vendor_passthru", Role.ADMIN),
+    Policy("baremetal:node:vmedia:attach", Role.MEMBER),
+    Policy("baremetal:node:vmedia:detach", Role.MEMBER),
+    Policy("baremetal:node:inject_nmi", Role.MEMBER),
     Policy("baremetal:node:set_maintenance", Role.MEMBER),
     Policy("baremetal:node:traits:set", Role.ADMIN),
     Policy("baremetal:port:get", Role.READER),
@@ -129,17 +132,19 @@ _COLLECTIONS = frozenset(
 )
 _JSON_SUFFIX = re.compile(r"(/[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})\.json$")
 _JSON_SUFFIX_UNTIL = 90
+_CONSOLE = re.compile(r"/nodes/states/console/([^/]+)$")
 
 
 def rewrite(path: str, headers: Mapping[bytes, bytes]) -> str:
-    """Older spellings that clients still use: no ``/v1``, and ``.json`` at the end.
+    """Older spellings that clients still use.
 
-    The latter went away with 1.91; a name that ends so is a name.
+    No ``/v1``; the node last; and until 1.90 ``.json`` at the end of a UUID or collection.
     """
     if path.endswith(".json") and _minor(headers) <= _JSON_SUFFIX_UNTIL:
         path = _JSON_SUFFIX.sub(r"\1", path)
         if path[1:-5].removeprefix("v1/") in _COLLECTIONS:
             path = path[:-5]
+    path = _CONSOLE.sub(r"/nodes/\1/states/console", path)
     return f"/v1{path}" if path[1:].partition("/")[0] in _COLLECTIONS else path
 
 

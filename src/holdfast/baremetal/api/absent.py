@@ -5,18 +5,16 @@ from __future__ import annotations
 from litestar import HttpMethod, route
 
 from holdfast.baremetal.api.call import TheCall
-from holdfast.baremetal.errors import NoSuchResourceError
+from holdfast.baremetal.errors import MethodNotThereError, NoSuchResourceError
 
 _RESOURCES = {
     "connectors": "Volume connectors",
     "continue_inspection": "Inspection",
     "events": "External events",
     "indicators": "Indicators",
-    "inject_nmi": "Injecting NMI",
     "inspection_rules": "Inspection rules",
     "targets": "Volume targets",
     "vendor_passthru": "Vendor passthru",
-    "vmedia": "Virtual media",
     "volume": "Volumes",
 }
 
@@ -55,6 +53,8 @@ async def refuse(call: TheCall) -> None:
     for part in reversed(call.path.strip("/").split("/")):
         if part in _RESOURCES:
             raise NoSuchResourceError(f"{_RESOURCES[part]}: not supported yet ({call.path})")
+    if call.method == "PUT" and "/states/" in call.path:
+        raise MethodNotThereError(f"There is no state to be set at {call.path}")
     raise NoSuchResourceError(f"There is nothing at {call.path}")
 
 

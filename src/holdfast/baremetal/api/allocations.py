@@ -60,7 +60,7 @@ async def create_allocation(call: TheCall) -> Response[bytes]:
     require_fields(call, ALLOCATIONS, given)
     require(call.minor, _BACKFILL_SINCE if "node" in given else 1)
     call.query.finish()
-    uuid = await call.baremetal.allocations.create(call.caller, given)
+    uuid = await call.in_turn(lambda: call.baremetal.allocations.create(call.caller, given))
     return await answer_created(call, ALLOCATIONS, uuid)
 
 
@@ -87,7 +87,7 @@ async def delete_allocation(call: TheCall, ident: Segment) -> ASGIResponse:
     """Give the node back."""
     exists_since(call.minor, ALLOCATIONS.since, changes=True)
     call.query.finish()
-    await call.baremetal.allocations.delete(call.caller, ident)
+    await call.in_turn(lambda: call.baremetal.allocations.delete(call.caller, ident))
     return call.done(204)
 
 
@@ -105,7 +105,7 @@ async def delete_allocation_of_node(call: TheCall, ident: Segment) -> ASGIRespon
     exists_since(call.minor, ALLOCATIONS.since, changes=True)
     call.query.finish()
     uuid = await call.baremetal.allocations.of_node(call.caller, ident)
-    await call.baremetal.allocations.delete(call.caller, str(uuid))
+    await call.in_turn(lambda: call.baremetal.allocations.delete(call.caller, str(uuid)))
     return call.done(204)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar, cast
 from urllib.parse import urlencode
 from uuid import UUID
@@ -14,6 +16,7 @@ from litestar.params import FromPath, SkipValidation
 from litestar.response.base import ASGIResponse
 
 from holdfast.baremetal.api.versions import asked_minor, headers_of, require
+from holdfast.baremetal.errors import NodeLockedError
 from holdfast.baremetal.fields import Field, too_new
 from holdfast.baremetal.service import Baremetal
 from holdfast.baremetal.service.filters import PageQuery
@@ -28,6 +31,8 @@ T = TypeVar("T")
 SET_BY_ANSWER = 200
 """Status of a route's declaration where Litestar's default (204) would forbid an answer object;
 what goes out is the answer's own."""
+
+LOOK_AGAIN_S = 0.1  # whether a locked node is free by now
 
 _TRUE = frozenset({"true", "t", "1", "on", "yes", "y"})
 _FALSE = frozenset({"false", "f", "0", "off", "no", "n"})
@@ -49,6 +54,11 @@ class Call:
     def caller(self) -> Caller:
         """Who asks. Not there on public routes."""
         return cast("Caller", self._request.user)
+
+    @property
+    def method(self) -> str:
+        """How it was asked."""
+        return self._request.method
 
     @property
     def path(self) -> str:
@@ -79,6 +89,21 @@ class Call:
             return msgspec.convert(await self.object(), kind)
         except msgspec.ValidationError as fault:
             raise InvalidInputError(f"The body is not valid: {fault}") from None
+
+    async def in_turn(self, change: Callable[[], Awaitable[T]]) -> T:
+        """Make a change of a node; if a job has the node in hand, again, but not for long.
+
+        Most jobs are short, and clients do one thing right after the other.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + self.baremetal.settings.locked_wait_s
+        while True:
+            try:
+                return await change()
+            except NodeLockedError:
+                if clock() >= until:
+                    raise
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     def answer(
         self, content: object, status: int = 200, headers: dict[str, str] | None = None

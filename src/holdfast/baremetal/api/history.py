@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Response, get
 
 from holdfast.baremetal.api.call import Call, Segment, TheCall
-from holdfast.baremetal.api.versions import require
+from holdfast.baremetal.api.versions import exists_since
 from holdfast.baremetal.service.history import Entry
 from holdfast.baremetal.service.rows import as_uuid
 from holdfast.errors import NotFoundError
@@ -22,7 +22,7 @@ _BRIEF = ("uuid", "created_at", "severity", "event")
 @get("/v1/nodes/{ident:str}/history", opt=_OPT)
 async def list_history(call: TheCall, ident: Segment) -> Response[bytes]:
     """The errors of a node, oldest first; ``detail`` says whose job met them and where."""
-    require(call.minor, SINCE)
+    exists_since(call.minor, SINCE)
     detail = bool(call.query.flag("detail"))
     limit, marker = call.query.number("limit"), call.query.uuid("marker")
     call.query.finish()
@@ -38,7 +38,7 @@ async def list_history(call: TheCall, ident: Segment) -> Response[bytes]:
 @get("/v1/nodes/{ident:str}/history/{entry:str}", opt=_OPT)
 async def show_history(call: TheCall, ident: Segment, entry: Segment) -> Response[bytes]:
     """One entry in detail."""
-    require(call.minor, SINCE)
+    exists_since(call.minor, SINCE)
     call.query.finish()
     uuid = as_uuid(entry)
     if uuid is None:

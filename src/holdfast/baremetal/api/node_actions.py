@@ -51,7 +51,7 @@ async def set_provision_state(call: TheCall, ident: Segment) -> ASGIResponse:
     if asked.configdrive is not None:
         require(call.minor, 56 if isinstance(asked.configdrive, dict) else 1)
         require(call.minor, 35 if asked.target == "rebuild" else 1)
-    await call.baremetal.verbs.provision(call.caller, ident, asked)
+    await call.in_turn(lambda: call.baremetal.verbs.provision(call.caller, ident, asked))
     return call.done(202)
 
 
@@ -61,7 +61,7 @@ async def set_power_state(call: TheCall, ident: Segment) -> ASGIResponse:
     asked = await call.body(PowerRequest)
     soft = asked.target.startswith("soft") or asked.timeout is not None
     require(call.minor, 27 if soft else 1)
-    await call.baremetal.verbs.power(call.caller, ident, asked)
+    await call.in_turn(lambda: call.baremetal.verbs.power(call.caller, ident, asked))
     return call.done(202)
 
 
@@ -102,7 +102,8 @@ async def show_boot_device(call: TheCall, ident: Segment) -> Response[bytes]:
 @put("/v1/nodes/{ident:str}/management/boot_device", opt=BOOT_DEVICE)
 async def set_boot_device(call: TheCall, ident: Segment) -> ASGIResponse:
     """Start setting the boot device."""
-    await call.baremetal.verbs.set_boot_device(call.caller, ident, await call.body(BootDevice))
+    asked = await call.body(BootDevice)
+    await call.in_turn(lambda: call.baremetal.verbs.set_boot_device(call.caller, ident, asked))
     return call.done(204)
 
 
@@ -131,7 +132,9 @@ async def set_traits(call: TheCall, ident: Segment) -> ASGIResponse:
     """Replace the node's traits."""
     exists_since(call.minor, 37, changes=True)
     asked = await call.body(Traits)
-    await call.baremetal.upkeep.set_traits(call.caller, ident, lambda _: asked.traits)
+    await call.in_turn(
+        lambda: call.baremetal.upkeep.set_traits(call.caller, ident, lambda _: asked.traits)
+    )
     return call.done(204)
 
 
@@ -141,20 +144,24 @@ async def add_trait(call: TheCall, ident: Segment, trait: Segment) -> ASGIRespon
     exists_since(call.minor, 37, changes=True)
     if await _has_content(call):
         raise InvalidInputError("No body is expected when a trait is added by its name")
-    await call.baremetal.upkeep.set_traits(call.caller, ident, lambda present: [*present, trait])
+    await call.in_turn(
+        lambda: call.baremetal.upkeep.set_traits(
+            call.caller, ident, lambda present: [*present, trait]
+        )
+    )
     return call.done(204)
 
 
 async def _has_content(call: Call) -> bool:
     body: Json = await call.json()
-    return body is not None
+    return body not in (None, {})
 
 
 @delete("/v1/nodes/{ident:str}/traits", opt=TRAITS, status_code=SET_BY_ANSWER)
 async def remove_traits(call: TheCall, ident: Segment) -> ASGIResponse:
     """Remove all traits."""
     exists_since(call.minor, 37)
-    await call.baremetal.upkeep.set_traits(call.caller, ident, lambda _: [])
+    await call.in_turn(lambda: call.baremetal.upkeep.set_traits(call.caller, ident, lambda _: []))
     return call.done(204)
 
 
@@ -168,7 +175,7 @@ async def remove_trait(call: TheCall, ident: Segment, trait: Segment) -> ASGIRes
             raise NotFoundError(f"Node {ident} doesn't have a trait '{trait}'")
         return [name for name in present if name != trait]
 
-    await call.baremetal.upkeep.set_traits(call.caller, ident, without)
+    await call.in_turn(lambda: call.baremetal.upkeep.set_traits(call.caller, ident, without))
     return call.done(204)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, delete, get, post, put
@@ -12,7 +12,7 @@ from holdfast.baremetal.api.call import SET_BY_ANSWER, Segment, TheCall
 from holdfast.baremetal.api.versions import exists_since, require
 from holdfast.baremetal.errors import NotSupportedError
 from holdfast.baremetal.service.vifs import Vif
-from holdfast.errors import NotFoundError
+from holdfast.errors import InvalidInputError, NotFoundError
 
 INVENTORY = {"policy": "baremetal:node:inventory:get"}
 BIOS = {"policy": "baremetal:node:bios:get"}
@@ -25,6 +25,9 @@ CONSOLE_SET = {"policy": "baremetal:node:set_console_state"}
 VIF_LIST = {"policy": "baremetal:node:vif:list"}
 VIF_ATTACH = {"policy": "baremetal:node:vif:attach"}
 VIF_DETACH = {"policy": "baremetal:node:vif:detach"}
+VMEDIA_ATTACH = {"policy": "baremetal:node:vmedia:attach"}
+VMEDIA_DETACH = {"policy": "baremetal:node:vmedia:detach"}
+INJECT_NMI = {"policy": "baremetal:node:inject_nmi"}
 SHARDS = {"policy": "baremetal:shards:get"}
 
 
@@ -63,7 +66,8 @@ async def list_firmware(call: TheCall, ident: Segment) -> Response[bytes]:
 async def set_raid(call: TheCall, ident: Segment) -> ASGIResponse:
     """Say which RAID configuration the node is to get."""
     require(call.minor, 12)
-    await call.baremetal.upkeep.set_raid(call.caller, ident, await call.object())
+    wanted = await call.object()
+    await call.in_turn(lambda: call.baremetal.upkeep.set_raid(call.caller, ident, wanted))
     return call.done(204)
 
 
@@ -89,11 +93,7 @@ class Console(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     enabled: bool
 
 
-# The second path is an older one that clients still use.
-@get(
-    ["/v1/nodes/{ident:str}/states/console", "/v1/nodes/states/console/{ident:str}"],
-    opt=CONSOLE_GET,
-)
+@get("/v1/nodes/{ident:str}/states/console", opt=CONSOLE_GET)
 async def show_console(call: TheCall, ident: Segment) -> Response[bytes]:
     """Whether the console is enabled, and how to reach it."""
     return call.answer(await call.baremetal.upkeep.console(call.caller, ident))
@@ -103,7 +103,7 @@ async def show_console(call: TheCall, ident: Segment) -> Response[bytes]:
 async def set_console(call: TheCall, ident: Segment) -> ASGIResponse:
     """Enable or disable the console."""
     asked = await call.body(Console)
-    await call.baremetal.upkeep.set_console(call.caller, ident, asked.enabled)
+    await call.in_turn(lambda: call.baremetal.upkeep.set_console(call.caller, ident, asked.enabled))
     return call.done(202)
 
 
@@ -121,7 +121,7 @@ async def attach_vif(call: TheCall, ident: Segment) -> ASGIResponse:
     exists_since(call.minor, 28)
     vif = await call.body(Vif)
     require(call.minor, 67 if vif.port_uuid or vif.portgroup_uuid else 28)
-    await call.baremetal.vifs.attach(call.caller, ident, vif)
+    await call.in_turn(lambda: call.baremetal.vifs.attach(call.caller, ident, vif))
     return call.done(204)
 
 
@@ -129,7 +129,7 @@ async def attach_vif(call: TheCall, ident: Segment) -> ASGIResponse:
 async def detach_vif(call: TheCall, ident: Segment, vif: Segment) -> ASGIResponse:
     """Detach a virtual interface."""
     exists_since(call.minor, 28)
-    await call.baremetal.vifs.detach(call.caller, ident, vif)
+    await call.in_turn(lambda: call.baremetal.vifs.detach(call.caller, ident, vif))
     return call.done(204)
 
 
@@ -142,7 +142,49 @@ async def list_shards(call: TheCall) -> Response[bytes]:
     return call.answer({"shards": found})
 
 
+class Media(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/nodes/{ident}/vmedia``: the BMC fetches the image itself."""
+
+    device_type: Literal["cdrom"]
+    image_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[!-~]+\Z", max_length=2048)]
+    image_download_source: Literal["http"] = "http"
+
+
+@post("/v1/nodes/{ident:str}/vmedia", opt=VMEDIA_ATTACH)
+async def attach_vmedia(call: TheCall, ident: Segment) -> ASGIResponse:
+    """Start inserting an image into the virtual CD drive."""
+    exists_since(call.minor, 89)
+    media = await call.body(Media)
+    await call.in_turn(lambda: call.baremetal.verbs.set_media(call.caller, ident, media.image_url))
+    return call.done(204)
+
+
+@delete("/v1/nodes/{ident:str}/vmedia", opt=VMEDIA_DETACH, status_code=SET_BY_ANSWER)
+async def detach_vmedia(call: TheCall, ident: Segment) -> ASGIResponse:
+    """Start emptying the virtual CD drive."""
+    exists_since(call.minor, 89)
+    kinds = call.query.names("device_types") or ("cdrom",)
+    call.query.finish()
+    if kinds != ("cdrom",):
+        raise InvalidInputError(f"device_types can only be cdrom, not {', '.join(kinds)}")
+    await call.in_turn(lambda: call.baremetal.verbs.set_media(call.caller, ident, None))
+    return call.done(204)
+
+
+@put("/v1/nodes/{ident:str}/management/inject_nmi", opt=INJECT_NMI)
+async def inject_nmi(call: TheCall, ident: Segment) -> ASGIResponse:
+    """Start sending the machine a non-maskable interrupt."""
+    exists_since(call.minor, 29)
+    if await call.object():
+        raise InvalidInputError("Injecting an NMI takes no arguments: send {}")
+    await call.in_turn(lambda: call.baremetal.verbs.inject_nmi(call.caller, ident))
+    return call.done(204)
+
+
 HANDLERS = (
+    attach_vmedia,
+    detach_vmedia,
+    inject_nmi,
     show_inventory,
     list_bios_settings,
     show_bios_setting,

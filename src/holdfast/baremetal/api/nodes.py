@@ -116,8 +116,10 @@ async def update_node(call: TheCall, ident: Segment) -> Response[bytes]:
     reset = call.query.flag("reset_interfaces", 45)
     call.query.finish()
     require_fields(call, NODES, fields_of(parse(operations)))
-    uuid = await call.baremetal.nodes.update(
-        call.caller, ident, operations, reset_interfaces=bool(reset)
+    uuid = await call.in_turn(
+        lambda: call.baremetal.nodes.update(
+            call.caller, ident, operations, reset_interfaces=bool(reset)
+        )
     )
     return await answer_changed(call, NODES, uuid)
 
@@ -126,7 +128,7 @@ async def update_node(call: TheCall, ident: Segment) -> Response[bytes]:
 async def delete_node(call: TheCall, ident: Segment) -> ASGIResponse:
     """Delete a node and its ports."""
     call.query.finish()
-    await call.baremetal.nodes.delete(call.caller, ident)
+    await call.in_turn(lambda: call.baremetal.nodes.delete(call.caller, ident))
     return call.done(204)
 
 

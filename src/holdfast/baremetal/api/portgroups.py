@@ -83,7 +83,7 @@ async def create_portgroup(call: TheCall) -> Response[bytes]:
     given = await call.object()
     require_fields(call, PORTGROUPS, given)
     call.query.finish()
-    uuid = await call.baremetal.portgroups.create(call.caller, given)
+    uuid = await call.in_turn(lambda: call.baremetal.portgroups.create(call.caller, given))
     return await answer_created(call, PORTGROUPS, uuid)
 
 
@@ -121,7 +121,9 @@ async def update_portgroup(call: TheCall, ident: Segment) -> Response[bytes]:
     operations = await call.json()
     require_fields(call, PORTGROUPS, fields_of(parse(operations)))
     call.query.finish()
-    uuid = await call.baremetal.portgroups.update(call.caller, ident, operations)
+    uuid = await call.in_turn(
+        lambda: call.baremetal.portgroups.update(call.caller, ident, operations)
+    )
     return await answer_changed(call, PORTGROUPS, uuid)
 
 
@@ -130,7 +132,7 @@ async def delete_portgroup(call: TheCall, ident: Segment) -> ASGIResponse:
     """Delete a port group."""
     exists_since(call.minor, PORTGROUPS.since)
     call.query.finish()
-    await call.baremetal.portgroups.delete(call.caller, ident)
+    await call.in_turn(lambda: call.baremetal.portgroups.delete(call.caller, ident))
     return call.done(204)
 
 

@@ -80,7 +80,7 @@ async def create_port(call: TheCall) -> Response[bytes]:
     given = await call.object()
     require_fields(call, PORTS, given)
     call.query.finish()
-    uuid = await call.baremetal.ports.create(call.caller, given)
+    uuid = await call.in_turn(lambda: call.baremetal.ports.create(call.caller, given))
     return await answer_created(call, PORTS, uuid)
 
 
@@ -96,7 +96,7 @@ async def update_port(call: TheCall, ident: Segment) -> Response[bytes]:
     operations = await call.json()
     require_fields(call, PORTS, fields_of(parse(operations)))
     call.query.finish()
-    uuid = await call.baremetal.ports.update(call.caller, ident, operations)
+    uuid = await call.in_turn(lambda: call.baremetal.ports.update(call.caller, ident, operations))
     return await answer_changed(call, PORTS, uuid)
 
 
@@ -104,7 +104,7 @@ async def update_port(call: TheCall, ident: Segment) -> Response[bytes]:
 async def delete_port(call: TheCall, ident: Segment) -> ASGIResponse:
     """Delete a port."""
     call.query.finish()
-    await call.baremetal.ports.delete(call.caller, ident)
+    await call.in_turn(lambda: call.baremetal.ports.delete(call.caller, ident))
     return call.done(204)
 
 

@@ -15,6 +15,12 @@ _SINCE = 22
 PUBLIC = {"policy": "public"}
 
 
+class NamedHeartbeat(Heartbeat, frozen=True, kw_only=True):
+    """The body of ``POST /v1/heartbeat``. ``node_ident``: the node's UUID."""
+
+    node_ident: str
+
+
 @get("/v1/lookup", opt=PUBLIC)
 async def lookup(call: TheCall) -> Response[bytes]:
     """Tell a booted ramdisk which node it is, and give it its agent's configuration."""
@@ -34,4 +40,13 @@ async def heartbeat(call: TheCall, ident: Segment) -> ASGIResponse:
     return call.done(202)
 
 
-HANDLERS = (lookup, heartbeat)
+@post("/v1/heartbeat", opt=PUBLIC)
+async def heartbeat_of(call: TheCall) -> ASGIResponse:
+    """The same, with the node in the body."""
+    exists_since(call.minor, _SINCE)
+    beat = await call.body(NamedHeartbeat)
+    await call.baremetal.ramdisk.heartbeat(beat.node_ident, beat)
+    return call.done(202)
+
+
+HANDLERS = (lookup, heartbeat, heartbeat_of)

@@ -92,6 +92,8 @@ class Workshop:
             self.undeploy(),
             self.power(),
             self.boot_device(),
+            self.media(),
+            self.inject_nmi(),
         )
         return {handler.kind: handler for handler in made}
 
@@ -185,8 +187,8 @@ class Workshop:
         return NodeHandler(
             kind="node.power",
             steps=(
-                self._step("power_off", self._power_down),
-                self._step("power_on", self._power_up),
+                self._step("power_off_first", self._power_down),
+                self._step("power", self._power),
             ),
             success={"target_power_state": None, "last_error": None},
             failure={"target_power_state": None},
@@ -195,9 +197,22 @@ class Workshop:
 
     def boot_device(self) -> Handler:
         """Set the boot device, once or for good."""
+        return self._errand("node.boot_device", "set_boot_device", self._set_boot_device)
+
+    def media(self) -> Handler:
+        """Insert an image into the virtual CD drive, or leave the drive empty."""
+        return self._errand("node.media", "set_media", self._set_media)
+
+    def inject_nmi(self) -> Handler:
+        """Interrupt the processor, so that the operating system writes a dump."""
+        return self._errand("node.inject_nmi", "inject_nmi", self._inject_nmi)
+
+    def _errand(
+        self, kind: str, name: str, run: Callable[[StepContext], Awaitable[Outcome]]
+    ) -> Handler:
         return NodeHandler(
-            kind="node.boot_device",
-            steps=(self._step("set_boot_device", self._set_boot_device),),
+            kind=kind,
+            steps=(self._step(name, run),),
             success={"last_error": None},
             failure={},
             provisions=False,
@@ -291,24 +306,39 @@ class Workshop:
 
     async def _power_down(self, ctx: StepContext) -> Outcome:
         target = str(ctx.args["target"])
-        if target == POWER_ON:
+        if target in (POWER_ON, POWER_OFF, SOFT_POWER_OFF):
             return Done()
-        soft = target.startswith("soft")
-        return await self.machine(ctx).converge_power(
-            POWER_OFF,
-            command=SOFT_POWER_OFF if soft else None,
-            timeout_s=ctx.args.get("timeout"),
-        )
+        return await self._converge(ctx, POWER_OFF, soft=target.startswith("soft"))
 
-    async def _power_up(self, ctx: StepContext) -> Outcome:
-        if str(ctx.args["target"]) in (POWER_OFF, SOFT_POWER_OFF):
-            return Done()
-        return await self.machine(ctx).converge_power(POWER_ON, timeout_s=ctx.args.get("timeout"))
+    async def _power(self, ctx: StepContext) -> Outcome:
+        """The last step, so that whoever sees the new state finds the node free."""
+        target = str(ctx.args["target"])
+        if target in (POWER_OFF, SOFT_POWER_OFF):
+            return await self._converge(ctx, POWER_OFF, soft=target == SOFT_POWER_OFF)
+        return await self._converge(ctx, POWER_ON)
+
+    async def _converge(self, ctx: StepContext, state: str, *, soft: bool = False) -> Outcome:
+        command = SOFT_POWER_OFF if soft else None
+        return await self.machine(ctx).converge_power(
+            state, command=command, timeout_s=ctx.args.get("timeout")
+        )
 
     async def _set_boot_device(self, ctx: StepContext) -> Outcome:
         chosen = {"device": ctx.args["device"], "persistent": bool(ctx.args.get("persistent"))}
         await self.machine(ctx).send("set_boot_device", chosen)
         return Done(patch=_boot_device_known(ctx, chosen))
+
+    async def _set_media(self, ctx: StepContext) -> Outcome:
+        url = ctx.args.get("url")
+        if url is None:
+            await self.machine(ctx).send("eject_media")
+        else:
+            await self.machine(ctx).send("insert_media", {"url": url})
+        return Done()
+
+    async def _inject_nmi(self, ctx: StepContext) -> Outcome:
+        await self.machine(ctx).send("inject_nmi")
+        return Done()
 
 
 def _boot_device_known(ctx: StepContext, chosen: dict[str, Json]) -> Patch:

@@ -11,6 +11,8 @@ from holdfast.baremetal.jobs.settings import ProvisioningSettings
 from holdfast.core.jobs import Done, Fail, Outcome, Sleep, Step, StepContext
 from holdfast.store.model import Json
 
+BOOTS_AGAIN_MAX = 3  # for whoever can ask for tokens could also have a machine boot for ever
+
 MachineOf = Callable[[StepContext], Machine]
 
 
@@ -73,12 +75,13 @@ class Ramdisk:
     async def _prepare(self, ctx: StepContext) -> Outcome:
         if boots_no_ramdisk(ctx.object):
             return self._skip(ctx)
-        # One boot per job: beginning this step twice names the same boot.
-        boot: UUID = uuid5(ctx.job.id, self._task)
+        # Named by the job and their number: beginning this step twice names the same boot.
+        boots = int(ctx.memo.get("boots", 0))
+        boot: UUID = uuid5(ctx.job.id, f"{self._task}/{boots}" if boots else self._task)
         patch: dict[str, Json] = {"provision_state": self._busy, "last_error": None}
         if ctx.object.get("agent_boot") != boot:
             patch |= {"agent_boot": boot, "agent_secret": None, "agent_url": None}
-        return Done(patch=patch, memo={})
+        return Done(patch=patch, memo={"boots": boots})
 
     def _skip(self, ctx: StepContext) -> Outcome:
         if ctx.args.get("clean_steps") or ctx.args.get("deploy_steps"):
@@ -117,6 +120,11 @@ class Ramdisk:
                 },
                 memo={},
             )
+        boots = int(ctx.memo.get("boots", 0))
+        locked_out: dict[str, Json] = ctx.inbox.get("locked_out") or {}
+        if locked_out.get("boot") == str(ctx.object["agent_boot"]) and boots < BOOTS_AGAIN_MAX:
+            # It has no token: the answer to its lookup was lost, as when an API process dies.
+            return Done(output={"boot": "void"}, memo={"boots": boots + 1}, goto="prepare_ramdisk")
         since = float(ctx.memo.get("callback_since", ctx.now))
         left_s = since + self._settings.callback_timeout_s - ctx.now
         if left_s <= 0:
@@ -128,7 +136,7 @@ class Ramdisk:
             )
         return Sleep(
             seconds=left_s,
-            memo={"callback_since": since},
+            memo={"boots": boots, "callback_since": since},
             progress="waiting for the agent's call-back",
         )
 

@@ -19,6 +19,7 @@ from sqlalchemy import insert
 
 from holdfast.baremetal import models
 from holdfast.baremetal.resources import ALLOCATIONS
+from holdfast.baremetal.service.audit import audit
 from holdfast.baremetal.service.records import Records
 from holdfast.baremetal.service.rows import (
     ACTIVE_JOB,
@@ -39,8 +40,10 @@ from holdfast.errors import (
     NotFoundError,
 )
 from holdfast.identity.policy import Caller
+from holdfast.store.events import told
 from holdfast.store.model import Json
-from holdfast.store.pg.database import Connection, Database
+from holdfast.store.pg.database import Connection, Database, Row
+from holdfast.store.pg.events import record
 
 _LOG = structlog.get_logger("holdfast.baremetal")
 
@@ -142,6 +145,14 @@ class Allocations:
             values = _backfilled(node, dict(row.items()) if row is not None else {}, given)
             await conn.execute(insert(models.ALLOCATION).values(**values))
             await conn.execute(_MARK_NODE, node.uuid, values["uuid"], values["traits"])
+            await audit(
+                conn,
+                "allocation.create",
+                values["uuid"],
+                name=values.get("name"),
+                projects=(values.get("owner"),),
+                data={"node_uuid": str(node.uuid), "backfilled": True},
+            )
             return values["uuid"]
 
         try:
@@ -169,7 +180,7 @@ class Allocations:
 
         async def work(conn: Connection) -> None:
             row = await conn.fetchrow(
-                f"select a.uuid, a.node_uuid from allocation a where {condition} "
+                f"select a.uuid, a.name, a.owner, a.node_uuid from allocation a where {condition} "
                 f"and {ALLOCATIONS.visible_to(caller, '$2')}",
                 value,
                 caller.project_id,
@@ -179,6 +190,15 @@ class Allocations:
             if row["node_uuid"] is not None:
                 await _free(conn, row["node_uuid"], row["uuid"])
             await conn.execute("delete from allocation where uuid = $1", row["uuid"])
+            data: Values = {"node_uuid": str(row["node_uuid"])} if row["node_uuid"] else {}
+            await audit(
+                conn,
+                "allocation.delete",
+                row["uuid"],
+                name=row["name"],
+                projects=(row["owner"],),
+                data=data,
+            )
 
         await self._db.run(work)
 
@@ -236,11 +256,27 @@ async def _decide(conn: Connection, uuid: UUID) -> bool:
     if node is not None:
         await conn.execute(_MARK_NODE, node, uuid, asked["traits"])
         await conn.execute(_DECIDED, uuid, node, None)
+        await _tell(conn, asked, {"node_uuid": str(node)})
         return True
     if await conn.fetchval(f"select exists (select {_FITS})", *what):
         return False  # those that fit are in a job's hands: soon again
-    await conn.execute(_DECIDED, uuid, None, _why_none(dict(asked.items())))
+    why = _why_none(dict(asked.items()))
+    await conn.execute(_DECIDED, uuid, None, why)
+    await _tell(conn, asked, {"error": why})
     return True
+
+
+async def _tell(conn: Connection, asked: Row, data: Values) -> None:
+    """That an allocation was decided; by no user, but for the project that asked."""
+    event = told(
+        "allocation.decided",
+        ("allocation", asked["uuid"]),
+        name=asked["name"],
+        projects=(asked["owner"],),
+        result="error" if "error" in data else "active",
+        data=data,
+    )
+    await record(conn, event)
 
 
 def _why_none(asked: dict[str, Any]) -> str:

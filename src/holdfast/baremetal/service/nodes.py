@@ -15,6 +15,7 @@ from sqlalchemy import delete, func, insert, select, update
 from holdfast.baremetal import fields, models
 from holdfast.baremetal.drivers import driver_named
 from holdfast.baremetal.service import patch
+from holdfast.baremetal.service.audit import audit, audit_node, shown, tell_changes
 from holdfast.baremetal.service.placement import Placement
 from holdfast.baremetal.service.rows import NodeRow, find_node, refuse_if_locked
 from holdfast.baremetal.service.rules import (
@@ -77,6 +78,11 @@ class Nodes:
         async def work(conn: Connection) -> None:
             shard = await self._placement.place(conn, group, uuid)
             await conn.execute(insert(models.NODE).values(uuid=uuid, shard=shard, **columns))
+            projects = (columns["project"], columns.get("owner"), columns.get("lessee"))
+            data = {"driver": given["driver"], "provision_state": state.value}
+            await audit(
+                conn, "node.create", uuid, name=given.get("name"), projects=projects, data=data
+            )
 
         try:
             await self._placement.ready(group)
@@ -143,6 +149,8 @@ class Nodes:
                 .where(models.NODE.c.uuid == node.uuid)
                 .values(updated_at=func.clock_timestamp(), **columns)
             )
+            await audit_node(conn, "node.update", node, {"changed": shown(changed)})
+            await tell_changes(conn, node, changed)
             return node.uuid
 
         try:
@@ -169,6 +177,8 @@ class Nodes:
             if not node.maintenance:
                 _require_deletable(node)
             await conn.execute(delete(models.NODE).where(models.NODE.c.uuid == node.uuid))
+            data: Values = {"provision_state": node.provision_state}
+            await audit_node(conn, "node.delete", node, data)
 
         await self._db.run(work)
 

@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, insert, select, update
 from holdfast.baremetal import models
 from holdfast.baremetal.resources import PORTGROUPS
 from holdfast.baremetal.service import patch
+from holdfast.baremetal.service.audit import audit, projects_of, shown
 from holdfast.baremetal.service.ports import hardware_address
 from holdfast.baremetal.service.rows import (
     NodeRow,
@@ -58,14 +59,19 @@ class Portgroups:
         ident = str(document["node_uuid"])
         given = _clean(checked(PORTGROUPS, {k: v for k, v in document.items() if k != "node_uuid"}))
         uuid: UUID = given.setdefault("uuid", uuid4())
+
+        async def work(conn: Connection) -> None:
+            try:
+                node = await find_node(conn, caller, ident)
+            except NotFoundError as fault:
+                raise InvalidInputError(fault.message) from None
+            node.require_managed_by(caller, "adding a port group")
+            given["node_uuid"] = node.uuid
+            await conn.execute(insert(models.PORTGROUP).values(**given))
+            await _audit(conn, "portgroup.create", uuid, node, shown(given))
+
         try:
-            node = await find_node(self._db, caller, ident)
-        except NotFoundError as fault:
-            raise InvalidInputError(fault.message) from None
-        node.require_managed_by(caller, "adding a port group")
-        given["node_uuid"] = node.uuid
-        try:
-            await self._db.execute(insert(models.PORTGROUP).values(**given))
+            await self._db.run(work)
         except ConflictError as fault:
             raise named(fault, _BROKEN, given) from fault
         return uuid
@@ -92,6 +98,7 @@ class Portgroups:
                 .where(models.PORTGROUP.c.uuid == uuid)
                 .values(updated_at=func.clock_timestamp(), **wanted)
             )
+            await _audit(conn, "portgroup.update", uuid, node, {"changed": shown(wanted)})
             return uuid
 
         try:
@@ -103,13 +110,19 @@ class Portgroups:
         """Delete a port group. Raises ``InvalidInputError`` while it has ports."""
 
         async def work(conn: Connection) -> None:
-            uuid, _ = await _group_and_node(conn, caller, ident)
+            uuid, node = await _group_and_node(conn, caller, ident)
             await conn.execute(delete(models.PORTGROUP).where(models.PORTGROUP.c.uuid == uuid))
+            await _audit(conn, "portgroup.delete", uuid, node, {})
 
         try:
             await self._db.run(work)
         except ConflictError as fault:
             raise named(fault, _BROKEN, {"ident": ident}) from fault
+
+
+async def _audit(conn: Connection, what: str, uuid: UUID, node: NodeRow, data: Values) -> None:
+    data = {**data, "node_uuid": str(node.uuid)}
+    await audit(conn, what, uuid, projects=projects_of(node), data=data)
 
 
 async def _group_and_node(conn: Connection, caller: Caller, ident: str) -> tuple[UUID, NodeRow]:

@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, insert, select, update
 from holdfast.baremetal import models
 from holdfast.baremetal.resources import PORTS
 from holdfast.baremetal.service import patch
+from holdfast.baremetal.service.audit import audit, projects_of, shown
 from holdfast.baremetal.service.rows import (
     NodeRow,
     find_node,
@@ -59,6 +60,7 @@ class Ports:
             given["node_uuid"] = node.uuid
             await _check_group(conn, given, uuid)
             await conn.execute(insert(models.PORT).values(**given))
+            await _audit(conn, "port.create", uuid, node, shown(given))
 
         try:
             await self._db.run(work)
@@ -74,7 +76,7 @@ class Ports:
         wanted: Values = {}
 
         async def work(conn: Connection) -> UUID:
-            uuid, _ = await _port_and_node(conn, caller, ident)
+            uuid, node = await _port_and_node(conn, caller, ident)
             row = await conn.fetchrow(select(models.PORT).where(models.PORT.c.uuid == uuid))
             present = {} if row is None else dict(row.items())
             wanted.clear()
@@ -88,6 +90,7 @@ class Ports:
                 .where(models.PORT.c.uuid == uuid)
                 .values(updated_at=func.clock_timestamp(), **wanted)
             )
+            await _audit(conn, "port.update", uuid, node, {"changed": shown(wanted)})
             return uuid
 
         try:
@@ -99,10 +102,16 @@ class Ports:
         """Delete a port."""
 
         async def work(conn: Connection) -> None:
-            uuid, _ = await _port_and_node(conn, caller, ident)
+            uuid, node = await _port_and_node(conn, caller, ident)
             await conn.execute(delete(models.PORT).where(models.PORT.c.uuid == uuid))
+            await _audit(conn, "port.delete", uuid, node, {})
 
         await self._db.run(work)
+
+
+async def _audit(conn: Connection, what: str, uuid: UUID, node: NodeRow, data: Values) -> None:
+    data = {**data, "node_uuid": str(node.uuid)}
+    await audit(conn, what, uuid, projects=projects_of(node), data=data)
 
 
 async def _its_node(conn: Connection, caller: Caller, ident: str) -> NodeRow:

@@ -41,6 +41,9 @@ _LOG = structlog.get_logger("holdfast.baremetal")
 HEARTBEAT = "heartbeat"
 """The key under which a job finds the last heartbeat in its inbox."""
 
+LOCKED_OUT = "locked_out"
+"""The key under which it finds the boot whose ramdisk asked for its token a second time."""
+
 SHOWN = ("uuid", "properties", "instance_info", "driver_internal_info", "links")
 _ADDRESSES_MAX = 256
 
@@ -104,21 +107,35 @@ class Ramdisk:
     async def _token(self, node: NodeRow) -> str:
         """The boot's token for the first who asks, a mask for everybody after."""
         boot = node.agent_boot
-        if boot is None or node.agent_secret is not None:
+        if boot is None:
             return MASK
-        token, sealed = self._secrets.new_agent_token(node.uuid, boot)
-        columns = models.NODE.c
-        given = await self._db.execute(
-            update(models.NODE)
-            .where(
-                columns.uuid == node.uuid,
-                columns.agent_boot == boot,
-                columns.agent_secret.is_(None),
+        if node.agent_secret is None:
+            token, sealed = self._secrets.new_agent_token(node.uuid, boot)
+            columns = models.NODE.c
+            given = await self._db.execute(
+                update(models.NODE)
+                .where(
+                    columns.uuid == node.uuid,
+                    columns.agent_boot == boot,
+                    columns.agent_secret.is_(None),
+                )
+                .values(agent_secret=sealed)
             )
-            .values(agent_secret=sealed)
-        )
-        _LOG.info("agent token", node=str(node.uuid), boot=str(boot), given=bool(given))
-        return token if given else MASK
+            _LOG.info("agent token", node=str(node.uuid), boot=str(boot), given=bool(given))
+            if given:
+                return token
+        await self._lock_out(node)
+        return MASK
+
+    async def _lock_out(self, node: NodeRow) -> None:
+        """Tell the job: either the first answer was lost on its way, or a stranger got it.
+
+        In neither case will this boot's ramdisk be heard; the job boots another one.
+        """
+        job = await self._store.active_job(ObjectRef(models.KIND, node.uuid))
+        if job is not None:
+            await self._store.signal(job.id, LOCKED_OUT, {"boot": str(node.agent_boot)})
+        _LOG.warning("agent token asked for again", node=str(node.uuid), boot=str(node.agent_boot))
 
     async def heartbeat(self, ident: str, beat: Heartbeat) -> None:
         """Hear an agent: note where it listens and wake the job that waits for it.

@@ -11,6 +11,7 @@ from sqlalchemy import Table, delete, func, insert, select, update
 
 from holdfast.baremetal.resources import Resource
 from holdfast.baremetal.service import patch
+from holdfast.baremetal.service.audit import audit, shown
 from holdfast.baremetal.service.rows import ident_condition
 from holdfast.baremetal.service.writing import (
     Broken,
@@ -54,8 +55,13 @@ class Records:
         """Create one; returns its UUID."""
         uuid: UUID = values.get("uuid") or uuid4()
         row = {**values, "uuid": uuid}
+
+        async def work(conn: Connection) -> None:
+            await conn.execute(insert(self._table).values(**row))
+            await self._audit(conn, "create", row, shown(values))
+
         try:
-            await self._db.execute(insert(self._table).values(**row))
+            await self._db.run(work)
         except ConflictError as fault:
             raise named(fault, self._broken, row) from fault
         return uuid
@@ -79,6 +85,7 @@ class Records:
                 .where(self._table.c.uuid == row["uuid"])
                 .values(updated_at=func.clock_timestamp(), **wanted)
             )
+            await self._audit(conn, "update", row, {"changed": shown(wanted)})
             return row["uuid"]
 
         try:
@@ -93,11 +100,16 @@ class Records:
             row = await self._locked(conn, caller, ident)
             allow(row, {})
             await conn.execute(delete(self._table).where(self._table.c.uuid == row["uuid"]))
+            await self._audit(conn, "delete", row, {})
 
         try:
             await self._db.run(work)
         except ConflictError as fault:
             raise named(fault, self._broken, {"ident": ident}) from fault
+
+    async def _audit(self, conn: Connection, how: str, row: Values, data: Values) -> None:
+        what, name, owner = f"{self._table.name}.{how}", row.get("name"), row.get("owner")
+        await audit(conn, what, row["uuid"], name=name, projects=(owner,), data=data)
 
     async def _locked(self, conn: Connection, caller: Caller, ident: str) -> dict[str, Any]:
         """The row, locked. Raises ``NotFoundError``, also for what the caller may not see."""

@@ -10,6 +10,7 @@ from sqlalchemy import func, update
 
 from holdfast.baremetal import models
 from holdfast.baremetal.drivers import INTERFACES, does_something, driver_named, info_fault
+from holdfast.baremetal.service.audit import audit_node, tell_changes
 from holdfast.baremetal.service.rows import NodeRow, find_node, refuse_if_locked
 from holdfast.baremetal.service.rules import check_traits
 from holdfast.errors import InvalidInputError, NotFoundError
@@ -30,11 +31,17 @@ class Upkeep:
         self, caller: Caller, ident: str, maintenance: bool, reason: str | None = None
     ) -> None:
         """Set or clear maintenance. A flag of the operators': it waits for no job."""
-        node = await find_node(self._db, caller, ident)
         values: dict[str, Any] = {"maintenance": maintenance, "maintenance_reason": reason}
         if not maintenance:
             values["fault"] = None
-        await self._db.execute(_update(node.uuid, values))
+
+        async def work(conn: Connection) -> None:
+            node = await find_node(conn, caller, ident, lock=True)
+            await conn.execute(_update(node.uuid, values))
+            await audit_node(conn, "node.set_maintenance", node, values)
+            await tell_changes(conn, node, values)
+
+        await self._db.run(work)
 
     async def set_traits(
         self, caller: Caller, ident: str, change: Callable[[list[str]], list[str]]
@@ -49,6 +56,7 @@ class Upkeep:
             traits = sorted(set(change(list(present))))
             check_traits(traits)
             await conn.execute(_update(node.uuid, {"traits": traits}))
+            await audit_node(conn, "node.set_traits", node, {"traits": traits})
 
         await self._db.run(work)
 
@@ -61,6 +69,7 @@ class Upkeep:
             _require(node, "raid")
             await refuse_if_locked(conn, node)
             await conn.execute(_update(node.uuid, {"target_raid_config": wanted}))
+            await audit_node(conn, "node.set_raid", node)
 
         await self._db.run(work)
 
@@ -81,6 +90,7 @@ class Upkeep:
             _require(node, "console")
             await refuse_if_locked(conn, node)
             await conn.execute(_update(node.uuid, {"console_enabled": enabled}))
+            await audit_node(conn, "node.set_console", node, {"enabled": enabled})
 
         await self._db.run(work)
 

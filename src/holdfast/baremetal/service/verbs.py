@@ -19,6 +19,7 @@ from holdfast.baremetal.errors import (
     NodeLockedError,
     NotSupportedError,
 )
+from holdfast.baremetal.service.audit import tell_changes
 from holdfast.baremetal.service.rows import NodeRow, find_node, refuse_if_locked
 from holdfast.baremetal.service.rules import protected
 from holdfast.baremetal.service.steps import AskedSteps, Steps
@@ -82,6 +83,8 @@ class Verbs:
             JobKind.UNDEPLOY: settings.clean_timeout_s,
             JobKind.POWER: settings.power_timeout_s,
             JobKind.BOOT_DEVICE: settings.power_timeout_s,
+            JobKind.MEDIA: settings.power_timeout_s,
+            JobKind.NMI: settings.power_timeout_s,
         }
 
     async def provision(self, caller: Caller, ident: str, asked: ProvisionRequest) -> None:
@@ -173,6 +176,18 @@ class Verbs:
         args: dict[str, Json] = {"device": asked.boot_device, "persistent": asked.persistent}
         await self._submit(caller, node, JobKind.BOOT_DEVICE, args, {"last_error": None})
 
+    async def set_media(self, caller: Caller, ident: str, url: str | None) -> None:
+        """Start inserting an image into the virtual CD drive; None: emptying it."""
+        node = await find_node(self._db, caller, ident)
+        _check_driver_info(node)
+        await self._submit(caller, node, JobKind.MEDIA, {"url": url}, {"last_error": None})
+
+    async def inject_nmi(self, caller: Caller, ident: str) -> None:
+        """Start sending the machine's processor a non-maskable interrupt."""
+        node = await find_node(self._db, caller, ident)
+        _check_driver_info(node)
+        await self._submit(caller, node, JobKind.NMI, {}, {"last_error": None})
+
     async def _submit(
         self,
         caller: Caller,
@@ -254,6 +269,7 @@ class Verbs:
             )
             if not changed:
                 raise ConflictError(f"Node {node.label} has just changed its state; please retry")
+            await tell_changes(conn, node, {"provision_state": move.during})
 
         await self._db.run(work)
 

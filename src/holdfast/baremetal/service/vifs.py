@@ -12,9 +12,11 @@ from uuid import UUID
 
 import msgspec
 
+from holdfast.baremetal.service.audit import audit_node
 from holdfast.baremetal.service.rows import NodeRow, find_node, refuse_if_locked
 from holdfast.errors import ConflictError, InvalidInputError
 from holdfast.identity.policy import Caller
+from holdfast.store.model import Json
 from holdfast.store.pg.database import Connection, Database
 
 _KEY = "tenant_vif_port_id"
@@ -82,6 +84,8 @@ class Vifs:
                 free["uuid"],
                 vif.id,
             )
+            where: dict[str, Json] = {"vif": vif.id, free["kind"]: str(free["uuid"])}
+            await audit_node(conn, "node.vif_attach", node, where)
 
         await self._db.run(work)
 
@@ -101,6 +105,7 @@ class Vifs:
                 )
             if not touched:
                 raise InvalidInputError(f"VIF {vif} is not attached to node {node.label}")
+            await audit_node(conn, "node.vif_detach", node, {"vif": vif})
 
         await self._db.run(work)
 

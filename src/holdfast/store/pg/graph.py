@@ -40,13 +40,14 @@ ENDED = "state in ('succeeded', 'failed', 'cancelled')"
 TURN_MAX = 500  # jobs moved on in one transaction
 ROUNDS_MAX = 50  # of a chain of jobs that fail each other; a later call goes on from there
 
-# Opens the edges of ``gone`` (id, state), whose rows and successors are locked. Returns which
-# jobs are ``ready`` to run now, and which are ``due`` to be moved on themselves.
+# Opens the edges of ``gone`` (id, state), whose rows and successors are locked; ``path`` has
+# its edges, and those of others. Returns which jobs are ``ready`` to run now, and which are
+# ``due`` to be moved on themselves.
 PASS_ON = f"""
 opened as materialized (
     select e.succ, count(*)::integer as n,
            min(e.pred::text) filter (where e.kind = 'dependency' and g.state <> 'succeeded') as bad
-      from gone g join job_edge e on e.pred = g.id
+      from gone g join path e on e.pred = g.id
      group by e.succ
 ), freed as (
     update job j
@@ -80,11 +81,12 @@ select id, queue, state = 'queued' as ready,
 MOVE_ON = f"""
 with due as materialized (
     select id from job where id = any($1) and not passed and remaining = 0 and {ENDED}
+), path as materialized (
+    select e.pred, e.succ, e.kind from due d join job_edge e on e.pred = d.id
 ), locked as materialized (
     select j.id, j.state, j.remaining, j.passed, j.successors
       from job j
-     where j.id in (select id from due
-                    union select e.succ from due d join job_edge e on e.pred = d.id)
+     where j.id in (select id from due union select succ from path)
      order by j.id
        for no key update of j
 ), gone as (
@@ -93,7 +95,7 @@ with due as materialized (
       from locked l
      where j.id = l.id and not l.passed and l.remaining = 0 and l.{ENDED}
        and l.id in (select id from due)
-       and l.successors = (select count(*) from job_edge e where e.pred = l.id)
+       and l.successors = (select count(*) from path where pred = l.id)
     returning j.id, j.state
 ), {PASS_ON}
 union all

@@ -1,8 +1,8 @@
 """Hints over LISTEN/NOTIFY. Nothing depends on one: a slow poll is the truth.
 
 NOTIFY inside a transaction serialises commits (measured: it halves them), so hints are
-collected for 10 ms (100 ms for the event log, which is written all the time) and sent
-in a statement of their own, after the commit.
+sent in a statement of their own, after the commit: the first one at once, those of the
+10 ms after it together (100 ms for the event log, which is written all the time).
 """
 
 from __future__ import annotations
@@ -48,13 +48,16 @@ class Hints:
         self._db = db
         self._topics: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._sent_at = float("-inf")
         self._sending: set[asyncio.Task[None]] = set()
 
     def add(self, *topics: str) -> None:
         """Send these topics soon, with whatever else comes until then."""
         self._topics.update(topics)
         loop = asyncio.get_running_loop()
-        due = loop.time() + (COALESCE_EVENTS_S if topics == (EVENTS,) else COALESCE_S)
+        due = max(loop.time(), self._sent_at + COALESCE_S)
+        if topics == (EVENTS,):
+            due = loop.time() + COALESCE_EVENTS_S
         if self._timer is not None and self._timer.when() <= due:
             return
         if self._timer is not None:
@@ -69,6 +72,7 @@ class Hints:
             self._timer = None
         if not topics:
             return
+        self._sent_at = asyncio.get_running_loop().time()
         try:
             await self._db.execute("select pg_notify($1, $2)", CHANNEL, ",".join(sorted(topics)))
         except StoreUnavailableError as fault:

@@ -71,13 +71,20 @@ with given as materialized (
     select * from jsonb_to_recordset($3) as g (
         id uuid, step text, attempt integer, next_step text, state text, memo jsonb,
         output jsonb, result jsonb, error jsonb, done integer, total integer, message text)
+), path as materialized (
+    select e.pred, e.succ, e.kind
+      from given g join job_edge e on e.pred = g.id where g.next_step is null
 ), locked as materialized (
-    select j.* from job j
-     where j.id in (select id from given
-                    union select e.succ from given g join job_edge e on e.pred = g.id
-                           where g.next_step is null)
+    select j.id, j.state, j.step, j.attempt, j.step_open, j.owner, j.run_epoch,
+           j.remaining, j.successors
+      from job j
+     where j.id in (select id from given union select succ from path)
      order by j.id
        for no key update of j
+), seen as materialized (
+    select p.pred as id, count(*) as edges, bool_or(g.id is not null) as to_given
+      from path p left join given g on g.id = p.succ
+     group by p.pred
 ), ended as (
     update job j
        set state = g.state, step = coalesce(g.next_step, j.step), step_open = false,
@@ -89,10 +96,8 @@ with given as materialized (
            updated_at = clock_timestamp(),
            finished_at = case when g.next_step is null then clock_timestamp() end,
            passed = g.next_step is null and l.remaining = 0
-               and l.successors = (select count(*) from job_edge e where e.pred = l.id)
-               and (l.successors = 0 or not exists (
-                   select from job_edge e join given on given.id = e.succ where e.pred = l.id))
-      from given g join locked l using (id)
+               and l.successors = coalesce(s.edges, 0) and not coalesce(s.to_given, false)
+      from given g join locked l using (id) left join seen s using (id)
      where j.id = g.id and l.state = 'running' and l.step = g.step and l.attempt = g.attempt
        and l.step_open and l.owner = $1 and l.run_epoch = $2 and {LIVES}
     returning j.id, j.queue, j.state, j.error, j.requested_by, j.kind, j.passed, j.remaining
