@@ -40,6 +40,7 @@ class Coverage:
         self._write = write
         self._seen: dict[tuple[str, str], dict[int, set[str]]] = defaultdict(dict)
         self._whole = True  # every test ran, and passed
+        self.chapters: list[str] = []  # what other suites have to say, for the end
 
     def read(self, system: System) -> None:
         """Count what this system's logs tell."""
@@ -91,7 +92,7 @@ class Coverage:
                 group = in_group
                 lines += [f"\n## {group}\n", "| route | answer | tried by |", "|---|---|---|"]
             lines.append(f"| `{route.method} {route.path}` | {answer} | {clients} |")
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *self.chapters]) + "\n"
 
     def _table(self) -> Iterator[tuple[str, Route, str, str]]:
         """Group, route, answer and clients, in the order of ``GROUPS``."""

@@ -20,6 +20,7 @@ READY_S = 90.0
 
 # Everything else is as shipped. A short rhythm, because the simulated machines are quick.
 SETTINGS = {
+    "HOLDFAST_BAREMETAL__ENABLED_HARDWARE_TYPES": "redfish,fake-hardware",
     "HOLDFAST_BAREMETAL__HEARTBEAT_S": "10",
     "HOLDFAST_PROVISIONING__POLL_S": "0.3",
     "HOLDFAST_LOGS__FORMAT": "json",

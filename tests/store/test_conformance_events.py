@@ -74,6 +74,7 @@ async def test_claims_that_move_together_are_one_line(scene: Scene):
     assert [(event.result, event.data["shards"]) for event in found] == [
         ("taken", 4), ("handed over", 3), ("taken", 1),
     ]  # fmt: skip
+    assert (found[0].object_id, found[0].object_name) == ("", "default")
     assert found[0].data["from"] == {"nobody": 4}
     assert found[1].data["from"] == {"conductor-1": 3}
     assert (found[1].member, found[1].epoch) == (second.id, second.epoch)

@@ -208,6 +208,12 @@ def allowed_verbs(state: str) -> list[str]:
     return [verb.value for verb in Verb if (verb, state) in TRANSITIONS]
 
 
+def job_kinds(verb: Verb) -> frozenset[JobKind]:
+    """The jobs by which a verb is done, from whatever state."""
+    moves = (move for (of, _), move in TRANSITIONS.items() if of is verb)
+    return frozenset(move.job for move in moves if move.job is not None)
+
+
 def parse_verb(asked: str) -> Verb:
     """The verb of that name. Raises ``NotSupportedError`` or ``InvalidInputError`` (400)."""
     if asked in ALIASES:

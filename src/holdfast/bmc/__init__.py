@@ -10,9 +10,9 @@ UUID and address, and nothing of nodes; of the store only the values of ``store.
 From a conductor to the machine::
 
     Dispatcher -> GatewayClient ~~HTTP~~> server -> GatewayCore -> Drivers -> Redfish | AgentClient
-                                                     |  Gate (rules, pure)
+      Observer    (power sync: many at once)         |  Gate (rules, pure)
                                                      |  GateMemory (durable, SQLite)
-                                                     +  Breakers (pure)
+                                                     +  Breakers, Pace (pure)
 
 A BMC at one gateway::
 
@@ -27,10 +27,13 @@ Invariants:
 - A gateway without a floor for a BMC under the command's term does nothing.
 - One command at a time speaks to a BMC, and one to the machine's ramdisk agent;
   none starts while one with a lower token is still in flight.
+- What is in the lane ``sync`` (power sync) keeps no other command waiting for longer
+  than ``give_way_s``, if it only reads, and never opens a breaker.
 - Every command ends by its deadline. A credential is in the clear only for the
   length of its command, and never in logs, errors, metrics or status.
 
-Proved by: ``tests/bmc/test_gate.py`` and ``tests/bmc/test_gateway.py``; together with
+Proved by: ``tests/bmc/test_gate.py``, ``tests/bmc/test_gateway.py``,
+``tests/bmc/test_lanes.py``; together with
 everything above it by ``tests/sim/test_world.py``, and against a real emulator by
 ``tests/compat``.
 """

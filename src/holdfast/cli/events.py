@@ -93,7 +93,8 @@ def _line(output: str, event: Document) -> str:
     row = _row(event)
     if output == "name":
         return row[0]
-    return f"{row[0]}  {row[1]:<20} {row[2]}  {text_of(row[3])}  ({row[4]})"
+    by = f"  ({row[4]})" if row[4] else ""
+    return f"{row[0]}  {row[1]:<20} {row[2]}  {text_of(row[3])}{by}"
 
 
 def _object(event: Document) -> str:

@@ -317,15 +317,16 @@ def project_view(project: Project, url: str) -> dict[str, Any]:
 
 
 def user_view(user: User, url: str) -> dict[str, Any]:
-    """A user; ``url`` is that of ``/v3``."""
+    """A user; ``url`` is that of ``/v3``. An address is there if there is one, as in Keystone."""
+    email = {} if user.email is None else {"email": user.email}
     return {
+        **email,
         "id": user.id,
         "name": user.name,
         "domain_id": DOMAIN_ID,
         "enabled": user.enabled,
         "default_project_id": user.default_project,
         "description": user.description,
-        "email": user.email,
         "password_expires_at": None,
         "options": {},
         "links": {"self": f"{url}/users/{user.id}"},

@@ -172,8 +172,16 @@ class MemMembers:
                 "objects": sum(claim.objects for claim in passed),
                 "from": dict(losers),
             }
-            group = ("group", passed[0].group)
-            self._t.tell(told("claims.moved", group, result=how, data=data, member=(to, to_epoch)))
+            group = passed[0].group
+            event = told(
+                "claims.moved",
+                ("group", group),
+                name=group or "default",
+                result=how,
+                data=data,
+                member=(to, to_epoch),
+            )
+            self._t.tell(event)
         return passed
 
     async def hand_over(self, fences: Sequence[Fence], to: UUID, to_epoch: int) -> list[Claim]:

@@ -75,6 +75,32 @@ async def test_of_two_requests_at_once_one_is_taken(fixture: BaremetalFixture):
     assert len(await fixture.store.jobs()) == 1
 
 
+async def test_asking_again_for_what_is_under_way_is_accepted_and_starts_nothing(
+    fixture: BaremetalFixture,
+):
+    uuid = await fixture.node(state="available")
+    await ask(fixture, uuid, "active")
+    await ask(fixture, uuid, "active")  # the first answer may have been lost
+    assert len(await fixture.store.jobs()) == 1
+    with pytest.raises(InvalidTransitionError):
+        await ask(fixture, uuid, "rebuild")  # another intent, though the same kind of job
+    await fixture.store.cancel((await fixture.active(uuid)).id)
+    with pytest.raises(InvalidTransitionError):
+        await ask(fixture, uuid, "active")  # that one is being given up
+
+
+async def test_a_power_request_is_repeatable_by_its_target_and_its_caller_only(
+    fixture: BaremetalFixture,
+):
+    uuid = await fixture.node(state="active")
+    on, off = PowerRequest(target="power on"), PowerRequest(target="power off")
+    await fixture.baremetal.verbs.power(ADMIN, str(uuid), on)
+    await fixture.baremetal.verbs.power(ADMIN, str(uuid), on)
+    assert len(await fixture.store.jobs()) == 1
+    with pytest.raises(NodeLockedError):
+        await fixture.baremetal.verbs.power(ADMIN, str(uuid), off)
+
+
 @pytest.mark.parametrize("state", ["available", "clean failed"])
 async def test_setting_a_node_aside_needs_no_job(fixture: BaremetalFixture, state: str):
     uuid = await fixture.node(state=state)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
+import uvloop
 from tests.store.stores import PgBench, Scene
 
 from holdfast.store.pg.database import Database
-from holdfast.store.pg.notify import CLAIMS, JOBS, MEMBERS, PgWaker
+from holdfast.store.pg.notify import CLAIMS, EVENTS, JOBS, MEMBERS, Hints, PgWaker
 
 
 @pytest.fixture
@@ -62,6 +64,35 @@ async def test_hints_of_ten_milliseconds_are_sent_as_one(pg: PgBench):
             await conn.fetchval("select 1")
             await conn.raw.remove_listener("holdfast", hear)
         assert heard == ["claims,jobs"]
+
+
+class Telling:
+    """A database that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    async def execute(self, _statement: str, *args: object) -> int:
+        self.told.append(args[-1])
+        return 1
+
+
+def test_hints_are_collected_on_the_event_loop_that_roles_run_on():
+    # uvloop gives a handle without a time for what is due at once; a hint is given after the
+    # commit, where an error would deny what has been done.
+    telling = Telling()
+
+    async def main() -> None:
+        hints = Hints(cast("Database", telling))
+        hints.add(EVENTS)
+        hints.add(JOBS)
+        hints.add(CLAIMS)
+        while not telling.told:
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+    assert telling.told == ["claims,events,jobs"]
 
 
 async def test_a_hint_while_nobody_waits_ends_the_next_wait(pg: PgBench, waker: PgWaker):

@@ -10,7 +10,7 @@ from litestar.response.base import ASGIResponse
 
 from holdfast.baremetal.api.call import SET_BY_ANSWER, Segment, TheCall
 from holdfast.baremetal.api.versions import exists_since, require
-from holdfast.baremetal.errors import NotSupportedError
+from holdfast.baremetal.errors import MethodNotThereError, NotSupportedError
 from holdfast.baremetal.service.vifs import Vif
 from holdfast.errors import InvalidInputError, NotFoundError
 
@@ -159,6 +159,13 @@ async def attach_vmedia(call: TheCall, ident: Segment) -> ASGIResponse:
     return call.done(204)
 
 
+@put("/v1/nodes/{ident:str}/vmedia", opt=VMEDIA_ATTACH)
+async def put_vmedia(call: TheCall, ident: Segment) -> None:
+    """Not a method of it; before there were virtual media, not even that."""
+    exists_since(call.minor, 89)
+    raise MethodNotThereError(f"Media are attached to node {ident} by POST")
+
+
 @delete("/v1/nodes/{ident:str}/vmedia", opt=VMEDIA_DETACH, status_code=SET_BY_ANSWER)
 async def detach_vmedia(call: TheCall, ident: Segment) -> ASGIResponse:
     """Start emptying the virtual CD drive."""
@@ -183,6 +190,7 @@ async def inject_nmi(call: TheCall, ident: Segment) -> ASGIResponse:
 
 HANDLERS = (
     attach_vmedia,
+    put_vmedia,
     detach_vmedia,
     inject_nmi,
     show_inventory,

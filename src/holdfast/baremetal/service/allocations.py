@@ -181,7 +181,7 @@ class Allocations:
         async def work(conn: Connection) -> None:
             row = await conn.fetchrow(
                 f"select a.uuid, a.name, a.owner, a.node_uuid from allocation a where {condition} "
-                f"and {ALLOCATIONS.visible_to(caller, '$2')}",
+                f"and {ALLOCATIONS.visible_to(caller, '$2')} for update of a",
                 value,
                 caller.project_id,
             )

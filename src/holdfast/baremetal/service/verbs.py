@@ -29,6 +29,7 @@ from holdfast.baremetal.states import (
     Power,
     Transition,
     Verb,
+    job_kinds,
     parse_verb,
     transition,
 )
@@ -90,13 +91,21 @@ class Verbs:
     async def provision(self, caller: Caller, ident: str, asked: ProvisionRequest) -> None:
         """Start what a provision verb means in the node's present state.
 
+        Asking again for what the same caller's job is doing already is no error:
+        the first answer may have been lost on its way (promise 2 of the design).
         Raises ``InvalidTransitionError`` with the verbs allowed there,
         ``NodeLockedError``, ``NodeProtectedError``, or ``InvalidInputError``.
         """
         verb = parse_verb(asked.target)
         _check_request(verb, asked)
         node = await find_node(self._db, caller, ident)
-        move = transition(verb, node.provision_state, node.label)
+        try:
+            move = transition(verb, node.provision_state, node.label)
+        except InvalidTransitionError:
+            args = await self._args(caller, node, verb, asked)
+            if await self._under_way(caller, node, job_kinds(verb), args):
+                return
+            raise
         _check_marks(verb, node)
         args = await self._args(caller, node, verb, asked)
         if move.cancels:
@@ -215,8 +224,23 @@ class Verbs:
         try:
             await self._store.submit(submission)
         except ConflictError:
+            if await self._under_way(caller, node, frozenset({kind}), args):
+                return
             await self._explain(node, verb)
             raise
+
+    async def _under_way(
+        self, caller: Caller, node: NodeRow, kinds: frozenset[JobKind], args: dict[str, Json]
+    ) -> bool:
+        """Whether the node's job in hand is the very thing this caller asks for (again)."""
+        job = await self._store.active_job(ObjectRef(models.KIND, node.uuid))
+        return (
+            job is not None
+            and not job.cancel_requested
+            and job.kind in {kind.value for kind in kinds}
+            and job.args == args
+            and job.requested_by == caller.label()
+        )
 
     async def _explain(self, node: NodeRow, verb: Verb | None) -> None:
         """Say why a submission met a conflict: a job in hand, or another state by now."""

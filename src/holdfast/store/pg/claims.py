@@ -39,8 +39,9 @@ moved as (
       from moved left join member m on m.id = moved.previous
      group by 1
 ), told as (
-    insert into event (kind, result, object_kind, object_id, member, epoch, data)
-    select 'claims.moved', '{how}', 'group', moved.grp, taker.id, taker.epoch,
+    insert into event (kind, result, object_kind, object_id, object_name, member, epoch, data)
+    select 'claims.moved', '{how}', 'group', moved.grp, coalesce(nullif(moved.grp, ''), 'default'),
+           taker.id, taker.epoch,
            jsonb_build_object('shards', count(*), 'objects', sum(moved.objects), 'from',
                               (select jsonb_object_agg(slot, shards) from losers))
       from moved, taker

@@ -47,7 +47,9 @@ class Hints:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._topics: set[str] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        # uvloop's handle of a call that is due at once does not tell its time: it is kept here.
+        self._timer: asyncio.Handle | None = None
+        self._due = float("-inf")
         self._sent_at = float("-inf")
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -58,10 +60,11 @@ class Hints:
         due = max(loop.time(), self._sent_at + COALESCE_S)
         if topics == (EVENTS,):
             due = loop.time() + COALESCE_EVENTS_S
-        if self._timer is not None and self._timer.when() <= due:
+        if self._timer is not None and self._due <= due:
             return
         if self._timer is not None:
             self._timer.cancel()
+        self._due = due
         self._timer = loop.call_at(due, self._send_later)
 
     async def flush(self) -> None:

@@ -28,16 +28,16 @@ HELD = f"owner = $1 and run_epoch = $2 and {LIVES}"
 # A lateral query for each queue, so that each follows the index job_line.
 CLAIM = f"""
 with picked as materialized (
-    select j.id, j.step_open
+    select j.*
       from unnest($3::text[], $4::integer[]) as q (name, room),
-           lateral (select id, step_open from job
+           lateral (select id, kind, step_open from job
                      where queue = q.name and state in ('queued', 'waiting')
                        and due_at <= statement_timestamp() and kind = any($5::text[]) and {LIVES}
                      order by due_at, id
                      limit q.room
                        for no key update skip locked) j
 ), again as materialized (
-    select id, step_open from job
+    select id, kind, step_open from job
      where id = any($7::uuid[]) and state = 'running' and queue is not null and {HELD}
        for no key update skip locked
 )
@@ -48,7 +48,7 @@ update job j
        updated_at = clock_timestamp()
   from (select * from picked union all select * from again) p,
        unnest($5::text[], $6::text[]) as k (kind, step)
- where j.id = p.id and k.kind = j.kind
+ where j.id = p.id and k.kind = p.kind
 returning j.*, p.step_open as resumed, clock_timestamp() as now
 """
 
