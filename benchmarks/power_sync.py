@@ -150,7 +150,8 @@ class Bench:
             }
             await self._enrol(machines)
             interval_s = self._measured.interval_s
-            await asyncio.sleep(interval_s * 1.25 + SETTLE_S)  # nodes found, routes granted, logged in
+            # Until nodes are found, routes granted, and all BMCs logged in to.
+            await asyncio.sleep(interval_s * 1.25 + SETTLE_S)
             await self._watch(parts, max(interval_s / 2, QUIET_S_MIN))
             async with Api(cloud) as api:
                 operator = asyncio.create_task(self._operate(api))

@@ -23,6 +23,7 @@ from tests.chaos.processes import lives, until
 RECOVERY_S: Final = 60.0  # beyond it the run is broken, whatever the machine is doing
 NEEDS_BMC_S: Final = 10.0  # how long to wait for a command that a partition can drop
 LOOK_S: Final = 0.01
+TOGETHER: Final = 0.15  # how often two faults come at once
 
 
 class Done(msgspec.Struct, kw_only=True):
@@ -35,6 +36,7 @@ class Done(msgspec.Struct, kw_only=True):
     takeover_s: float | None = None
     dropped: Dropped | None = None
     both_lived: bool = True
+    together: bool = False  # with another one: its times say nothing of its kind
     note: str = ""
 
     def __str__(self) -> str:
@@ -260,26 +262,35 @@ def schedule(faults: Faults, *, network: bool, clock: bool) -> list[Fault]:
 
 def endless(
     faults: Faults, chance: random.Random, *, network: bool, clock: bool
-) -> Callable[[], Fault]:
-    """A source of faults, in the proportions of the design's bars for two hours."""
-    weights: dict[Fault, int] = {
+) -> Callable[[], tuple[Fault, ...]]:
+    """A source of faults, in the proportions of the design's bars for two hours.
+
+    Mostly one at a time; now and then a conductor's together with one of what it needs.
+    """
+    of_conductors: dict[Fault, int] = {
         faults.kill_supervised: 18,
         faults.kill_unsupervised: 12,
+        faults.pause: 30,
+    }
+    if network:
+        of_conductors |= {_partition(faults, cut): 3 for cut in CUTS}
+    of_others: dict[Fault, int] = {
         faults.kill_gateway: 6,
         faults.kill_gateway_without_state: 4,
         faults.kill_api: 6,
-        faults.pause: 25,
         faults.pause_gateway: 3,
         faults.kill_database: 3,
         faults.stop_database_at_once: 3,
     }
-    if clock:
-        weights[faults.jump_clock] = 7
-    if network:
-        weights |= {_partition(faults, cut): 3 for cut in CUTS}
+    alone = of_conductors | of_others | ({faults.jump_clock: 7} if clock else {})
 
-    def draw() -> Fault:
+    def one_of(weights: dict[Fault, int]) -> Fault:
         return chance.choices(list(weights), list(weights.values()))[0]
+
+    def draw() -> tuple[Fault, ...]:
+        if chance.random() < TOGETHER:
+            return one_of(of_conductors), one_of(of_others)
+        return (one_of(alone),)
 
     return draw
 

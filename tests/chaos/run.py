@@ -89,7 +89,7 @@ def takeovers(faults: list[Done]) -> list[str]:
     """p50, p99 and the longest takeover, by the kind of fault."""
     by_kind: dict[str, list[float]] = {}
     for done in faults:
-        if done.takeover_s is not None:
+        if done.takeover_s is not None and not done.together:
             kind = done.kind.partition(" (")[0]
             by_kind.setdefault(kind, []).append(done.takeover_s)
     return [
@@ -122,14 +122,14 @@ class Run:
         self.network = any(host is not None for host in cluster.hosts.values())
         self.clock = cluster.postgres.movable
 
-    async def do(self, fault: Fault) -> Done:
-        """Do one fault and note it."""
+    async def do(self, *faults: Fault) -> None:
+        """Do faults, all at once, and note them."""
         at = self.history.now()
-        done = await fault()
-        done.at = at
-        self.done.append(done)
-        say(done)
-        return done
+        for done in await asyncio.gather(*(fault() for fault in faults)):
+            done.at = at
+            done.together = len(faults) > 1
+            self.done.append(done)
+            say(done)
 
 
 async def play(layout: Layout, script: Script, *, seed: int, network: Network | None) -> Outcome:
@@ -223,7 +223,7 @@ def for_seconds(duration_s: float) -> Script:
         cycles = [asyncio.ensure_future(run.machines.cycle(n, end)) for n in run.machines.nodes]
         try:
             while time.monotonic() < end:
-                await run.do(draw())
+                await run.do(*draw())
                 await asyncio.sleep(run.chance.uniform(0, 2 * PAUSE_S))
                 for cycle in cycles:
                     if cycle.done():

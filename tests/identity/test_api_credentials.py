@@ -144,6 +144,8 @@ async def test_it_expires_and_its_tokens_with_it(
         ({"name": ""}, 400),
         ({"expires_at": "yesterday"}, 400),
         ({"expires_at": "2001-01-01T00:00:00Z"}, 400),
+        ({"expires_at": "9999-12-31T23:59:59-23:59"}, 400),
+        ({"expires_at": "0001-01-01T00:00:00+23:59"}, 400),
         ({"secret": "short"}, 400),
         ({"project_id": "another"}, 400),
         ({"roles": [{}]}, 400),

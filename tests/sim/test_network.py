@@ -159,3 +159,12 @@ def test_a_process_clock_has_its_own_rate_and_goes_on_while_paused(loop: SimLoop
     loop.pause(process)
     loop.run(asyncio.sleep(10))
     assert clock.now() == pytest.approx(111)
+
+
+def test_what_is_sent_to_a_machine_arrives_soon_or_never(loop: SimLoop) -> None:
+    bed = Bed(loop)
+    bed.network.prompt.add("db")
+    bed.network.weather = Weather(late_chance=1.0, late_s=5.0)
+    loop.spawn(bed.process, bed.ask(10))
+    loop.run(asyncio.sleep(0.1))
+    assert len(bed.counter.done) == 1

@@ -67,8 +67,12 @@ def test_a_seed_replays_whatever_the_hash_seed():
     assert said == {play(11, SCENARIOS["all"]).digest}
 
 
-def test_a_trace_does_not_change_what_happens():
-    assert play(3, trace=True).digest == play(3).digest
+@pytest.mark.parametrize("scenario", sorted(SCENARIOS))
+def test_a_seed_replays_and_a_trace_does_not_change_what_happens(scenario: str):
+    for seed in (2, 3):
+        traced = play(seed, SCENARIOS[scenario], trace=True)
+        assert traced.digest == play(seed, SCENARIOS[scenario]).digest
+        assert traced.trace
 
 
 def test_different_seeds_have_different_histories():

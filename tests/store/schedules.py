@@ -267,7 +267,7 @@ class Play:
             left = [seen.number for seen in self.seen.values() if not seen.ended]
             raise AssertionError(f"jobs {left} do not come to an end")
         assert await self.store.tend() == 0
-        assert await self.store.queue_depths() == []
+        assert (await self.store.census()).jobs == ()
         assert all([(await self.line.job(key)).remaining == 0 for key in self.seen])
 
 

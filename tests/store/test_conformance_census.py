@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.store.stores import Scene
+from tests.store.lines import Line, tiny
+from tests.store.stores import Bench, Scene
 
 from holdfast.store.model import JobState, MemberState
 
@@ -48,3 +49,22 @@ async def test_jobs_by_kind_and_state_with_their_age_and_those_past_their_deadli
     assert (queued.queue, queued.jobs, queued.overdue) == (None, 2, 1)
     assert queued.oldest_s == pytest.approx(60, abs=5)
     assert counts[("node.deploy", JobState.RUNNING)].overdue == 0
+
+
+async def test_unbound_jobs_by_queue_with_how_long_the_first_in_line_is_due(bench: Bench):
+    line = Line(bench)
+    hold = await line.worker()
+    running = await line.put()
+    await line.claim(hold)
+    await line.put()
+    await bench.pass_time(30)
+    await line.store.enqueue([tiny(), tiny(after=(running,)), tiny(queue="other")])
+    counts = {(c.queue, c.state): c for c in (await line.store.census()).jobs}
+    assert {key: count.jobs for key, count in counts.items()} == {
+        ("work", JobState.BLOCKED): 1,
+        ("work", JobState.QUEUED): 2,
+        ("work", JobState.RUNNING): 1,
+        ("other", JobState.QUEUED): 1,
+    }
+    assert counts["work", JobState.QUEUED].oldest_s == pytest.approx(30, abs=5)
+    assert counts["other", JobState.QUEUED].oldest_s == pytest.approx(0, abs=5)

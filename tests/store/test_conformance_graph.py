@@ -36,8 +36,11 @@ async def test_a_job_runs_once_all_it_comes_after_have_succeeded(line: Line):
     last = await line.put(after=(first.job.id,), after_end=(second.job.id,))
     assert await line.states(last) == [BLOCKED]
     assert (await line.job(last)).remaining == 2
+    assert await line.store.waits_for(last) == [first.job.id, second.job.id]
+    assert await line.store.waits_for(last, 1) == [first.job.id]
     await line.end(first)
     assert await line.states(last) == [BLOCKED]
+    assert await line.store.waits_for(last) == [second.job.id]
     await line.end(second)
     assert await line.ids(hold) == [last]
 

@@ -9,7 +9,7 @@ from tests.store.lines import STEP, Line, ended, tiny
 from tests.store.stores import LEASE_S, Bench, Scene
 
 from holdfast.errors import ConflictError, FenceLostError, InvalidInputError, NotFoundError
-from holdfast.store.model import Hold, JobState, QueueDepth, StepEnd, StepSleep
+from holdfast.store.model import Hold, JobState, StepEnd, StepSleep
 
 
 @pytest.fixture
@@ -390,36 +390,6 @@ async def test_a_sleeping_job_wakes_for_its_cancellation(line: Line):
     assert await line.store.cancel(job)
     held = await line.one(hold)
     assert (held.job.id, held.job.cancel_requested) == (job, True)
-
-
-async def test_depths_count_what_has_not_ended(line: Line):
-    hold = await line.worker()
-    sleeper = await line.put()
-    await line.claim(hold)
-    await line.store.sleep_step(hold, sleeper, nap())
-    running = await line.put()
-    await line.claim(hold)
-    done = await line.put()
-    [held] = await line.claim(hold)
-    assert held.job.id == done
-    await line.end(held)
-    await line.put()
-    await line.bench.pass_time(30)
-    await line.store.enqueue([tiny(), tiny(after=(running,)), tiny(queue="other")])
-    work, other = sorted(await line.store.queue_depths(), key=lambda d: d.queue, reverse=True)
-    assert (work.queue, work.blocked, work.queued, work.running, work.waiting) == (
-        "work",
-        1,
-        2,
-        1,
-        1,
-    )
-    assert work.oldest_s == pytest.approx(30, abs=2)
-    assert other.oldest_s == pytest.approx(0, abs=2)
-    assert (other.queued, other) == (
-        1,
-        QueueDepth(queue="other", queued=1, oldest_s=other.oldest_s),
-    )
 
 
 async def test_jobs_that_ended_long_ago_are_deleted(line: Line):

@@ -111,7 +111,12 @@ async def test_the_api_describes_itself(admin: httpx.AsyncClient):
     document = (await admin.get("/cluster/schema")).json()
     assert document["openapi"].startswith("3.")
     jobs = document["paths"]["/cluster/v1/jobs"]["get"]
-    assert {parameter["name"] for parameter in jobs["parameters"]} == {"node", "active", "limit"}
+    assert {parameter["name"] for parameter in jobs["parameters"]} == {
+        "node",
+        "queue",
+        "active",
+        "limit",
+    }
     assert "/cluster/v1/members/{member_id}/drain" in document["paths"]
 
 

@@ -16,15 +16,17 @@ COLUMNS = ("job", "kind", "object", "state", "step", "progress", "owners", "age"
 
 @click.group(invoke_without_command=True)
 @click.option("--node", help="Only jobs of this node (name or UUID).")
+@click.option("--queue", help="Only unbound jobs of this queue.")
 @click.option("--active", is_flag=True, help="Only jobs that have not ended.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
 @click.pass_context
-def jobs(ctx: click.Context, node: str | None, active: bool, limit: int) -> None:
+def jobs(ctx: click.Context, node: str | None, queue: str | None, active: bool, limit: int) -> None:
     """Jobs, newest first."""
     if ctx.invoked_subcommand is not None:
         return
     obj: Cli = ctx.obj
-    document: Document = obj.client().get("/jobs", node=node, active=active or None, limit=limit)
+    query = {"node": node, "queue": queue, "active": active or None, "limit": limit}
+    document: Document = obj.client().get("/jobs", **query)
     obj.show(document, COLUMNS, [_row(job) for job in document["jobs"]])
 
 
@@ -34,7 +36,7 @@ def _row(job: Document) -> tuple[Any, ...]:
     return (
         job["id"],
         job["kind"],
-        job["object"]["id"],
+        job["object"]["id"] if job["object"] else f"queue {job['queue']}",
         job["state"],
         job["step"],
         f"{progress['done']}/{progress['total']}" if progress["total"] else None,
@@ -62,6 +64,8 @@ def show(obj: Cli, job: str) -> None:
         return
     for column, cell in zip(COLUMNS, _row(one), strict=True):
         click.echo(f"{column:<10}{cell if cell is not None else '-'}")
+    if one.get("waits_for"):
+        click.echo(f"{'waits for':<10}{', '.join(one['waits_for'])}")
     began = one["created_at"]
     rows = [
         (s["ordinal"], s["step"], s["attempt"], s["epoch"], f"+{s['finished_at'] - began:.2f} s")

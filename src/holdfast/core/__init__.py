@@ -1,7 +1,8 @@
 """The one core under every product: members, leases, ring, claims, jobs, drain, status.
 
 Owns: who is alive (members, leases), who should own what (ring), who does own
-what (claims), and durable work on owned objects (jobs).
+what (claims), durable work on owned objects (jobs), and the followers of the event
+log (events).
 
 Never imports: a product, ``bmc``, ``identity``, ``web``, ``ops``; it knows objects
 only as documents behind ``store.port``.

@@ -24,7 +24,7 @@ async def places_ahead(store: Store, jobs: Sequence[Job]) -> dict[UUID, int]:
     for group in {job.group for job in waiting}:
         owners |= {(claim.group, claim.shard): claim.owner for claim in await store.claims(group)}
     queues: dict[object, list[Job]] = {}
-    for job in await store.jobs(active=True, limit=LOOKED_AT_MAX):
+    for job in await store.jobs(bound=True, active=True, limit=LOOKED_AT_MAX):
         if job.kept_back:
             # What a job says of its waiting names the limit, whatever the job's kind.
             queue = (owners.get((job.group, job.shard)), job.progress_message)

@@ -11,7 +11,7 @@ from typing import Any
 from holdfast.core.claims import view
 from holdfast.core.places import places_ahead
 from holdfast.core.ring import spread
-from holdfast.store.model import Claim, Job, JobState, Member, MemberState, ObjectRef
+from holdfast.store.model import Census, Claim, Job, JobState, Member, MemberState, ObjectRef
 from holdfast.store.port import Store
 
 Document = dict[str, Any]  # JSON
@@ -45,9 +45,7 @@ def job_document(job: Job, ahead: int | None = None) -> Document:
     return {
         "id": str(job.id),
         "kind": job.kind,
-        "object": {"kind": job.object.kind, "id": str(job.object.id)},
-        "group": job.group,
-        "shard": job.shard,
+        **_place(job),
         "state": job.state.value,
         "step": job.step,
         "attempt": job.attempt,
@@ -70,6 +68,37 @@ def job_document(job: Job, ahead: int | None = None) -> Document:
         "updated_at": job.updated_at,
         "finished_at": job.finished_at,
     }
+
+
+def _place(job: Job) -> Document:
+    """Where a job runs: at its object's owner, or at any worker of its queue."""
+    bound = job.binding
+    return {
+        "object": None
+        if bound is None
+        else {"kind": bound.object.kind, "id": str(bound.object.id)},
+        "group": None if bound is None else bound.group,
+        "shard": None if bound is None else bound.shard,
+        "queue": job.queue,
+        "parent": None if job.parent is None else str(job.parent),
+        "remaining": job.remaining,
+        "exclusive": job.exclusive,
+        "shared": job.shared,
+    }
+
+
+def queue_documents(census: Census) -> list[Document]:
+    """Unbound jobs that have not ended: of each queue how many, and how long the first is due."""
+    queues: dict[str, Document] = {}
+    for count in census.jobs:
+        if count.queue is None:
+            continue
+        states = {state.value: 0 for state in JobState if not state.ended}
+        queue = queues.setdefault(count.queue, {"queue": count.queue, **states, "oldest_s": 0.0})
+        queue[count.state.value] += count.jobs
+        if count.state is JobState.QUEUED:
+            queue["oldest_s"] = max(queue["oldest_s"], count.oldest_s)
+    return [queues[name] for name in sorted(queues)]
 
 
 async def ring_document(store: Store, group: str, role: str = "conductor") -> Document:
@@ -108,12 +137,16 @@ async def status_document(store: Store) -> Document:
     """Everything, with a list of sentences about what is wrong."""
     members = await store.members()
     rings = [await ring_document(store, group) for group in await store.groups()]
-    active = await store.jobs(active=True, limit=10000)
-    states = Counter(job.state.value for job in active)
+    active = await store.jobs(bound=True, active=True, limit=10000)
+    census = await store.census()
+    states = Counter[str]()
+    for count in census.jobs:
+        states[count.state.value] += count.jobs
     return {
         "members": [member_document(m) for m in members],
         "rings": rings,
         "jobs": {state.value: states[state.value] for state in JobState if not state.ended},
+        "queues": queue_documents(census),
         "warnings": warnings(members, rings, active),
     }
 

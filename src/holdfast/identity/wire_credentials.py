@@ -44,6 +44,9 @@ def proof_of(method: CredentialMethod | None) -> CredentialProof:
     )
 
 
+_NEVER = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+
+
 class RoleRef(msgspec.Struct, frozen=True):
     """A role, by id or name."""
 
@@ -103,6 +106,8 @@ def _expiry(text: str) -> float:
     at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if at <= time.time():
         raise InvalidInputError("expires_at: this moment has passed")
+    if at >= _NEVER:
+        raise InvalidInputError("expires_at: leave it out for a credential that does not expire")
     return at
 
 

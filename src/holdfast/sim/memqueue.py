@@ -20,7 +20,6 @@ from holdfast.store.model import (
     Job,
     JobError,
     JobState,
-    QueueDepth,
     StepEnd,
     StepSleep,
 )
@@ -222,17 +221,10 @@ class MemQueue(MemGraph, MemJobs):
         due += [job.id for job in unbound if job.state is JobState.BLOCKED]
         return len(orphans) + len(expired) + self.move_on(due)
 
-    async def queue_depths(self) -> list[QueueDepth]:
-        now, found = self._t.clock(), dict[str, QueueDepth]()
-        ages: dict[tuple[str, JobState], list[float]] = {}
-        for job in self._t.jobs.values():
-            if job.queue is not None and not job.state.ended:
-                age_s = now - self._t.nodes[job.id].line[0]
-                ages.setdefault((job.queue, job.state), []).append(age_s)
-        for (queue, state), listed in ages.items():
-            depth = found.get(queue, QueueDepth(queue=queue))
-            found[queue] = depth.counted(state, len(listed), max(listed))
-        return [found[queue] for queue in sorted(found)]
+    async def waits_for(self, job: UUID, limit: int = 100) -> list[UUID]:
+        found = [pred for pred, succs in self._t.edges.items() if job in succs]
+        found = [pred for pred in found if pred in self._t.jobs and not self._has_passed(pred)]
+        return sorted(found, key=lambda pred: self._t.nodes[pred].line)[:limit]
 
     async def purge_jobs(self, keep_s: float, limit: int) -> int:
         until = self._t.clock() - keep_s

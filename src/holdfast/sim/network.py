@@ -99,6 +99,9 @@ class Network:
         self._cut: set[tuple[str, str]] = set()
         self.weather = Weather()
         self.traps: list[Trap] = []
+        # What is sent there arrives soon or never. Machines: a BMC compares no epochs, so
+        # nothing could fence a command that it begins after the gateway gave it up.
+        self.prompt: set[str] = set()
         self.requests = 0
 
     def cut(self, source: str, target: str, *, both_ways: bool = True) -> None:
@@ -183,7 +186,7 @@ class Network:
             if weather.lost_chance and chance.random() < weather.lost_chance:
                 return
             if weather.late_chance and chance.random() < weather.late_chance:
-                delay_s += chance.random() * weather.late_s
+                delay_s += 0.0 if target in self.prompt else chance.random() * weather.late_s
         if (source, target) not in self._cut:
             self._loop.call_outside(delay_s, then, *args)
 

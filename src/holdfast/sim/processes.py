@@ -241,11 +241,16 @@ class SimConductor:
         dead, self._members = self._members, []
         self._loop.spawn(self.supervisor, self._report(dead))
 
+    def _heard_of(self, announced: str) -> None:
+        del announced
+        self._said(f"{self.slot}'s obituary has been taken")
+
     async def _report(self, dead: list[Incarnation]) -> None:
         await asyncio.sleep(self._loop.random.uniform(0.002, 0.03))
         if self._obituaries is None:
             store = self._parts.store(self.slot)
-            self._obituaries = Obituaries(store.end_lease, self._said)
+            # What it says has real milliseconds in it: they would not replay.
+            self._obituaries = Obituaries(store.end_lease, self._heard_of)
         self._obituaries.send(self.slot, dead, "killed")
 
 

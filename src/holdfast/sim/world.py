@@ -254,6 +254,7 @@ class World:
             machine.flawed = chance.random() < self.scenario.flaw_chance
             self.machines.append(machine)
             self._by_id[ref.id] = machine
+            self.network.prompt.add(machine.server.name)
             self.errands.append(
                 Errand(
                     self.loop,

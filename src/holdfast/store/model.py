@@ -270,23 +270,6 @@ class HeldJob(msgspec.Struct, frozen=True, kw_only=True):
     resumed: bool  # the step had been begun before, and nobody wrote how it ended
 
 
-class QueueDepth(msgspec.Struct, frozen=True, kw_only=True):
-    """How many unbound jobs a queue has, by state, and since when the first one is due."""
-
-    queue: str
-    blocked: int = 0
-    queued: int = 0
-    running: int = 0
-    waiting: int = 0
-    oldest_s: float = 0.0  # how long the oldest queued job has waited for a worker
-
-    def counted(self, state: JobState, jobs: int, oldest_s: float) -> QueueDepth:
-        """With so many jobs of one state."""
-        counts = {one.value: getattr(self, one) for one in JobState if not one.ended}
-        age_s = oldest_s if state is JobState.QUEUED else self.oldest_s
-        return QueueDepth(queue=self.queue, oldest_s=age_s, **{**counts, state.value: jobs})
-
-
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a job's journal: a step that completed, by whom and with what output."""
 

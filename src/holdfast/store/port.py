@@ -29,7 +29,6 @@ from holdfast.store.model import (
     MemberSpec,
     ObjectRef,
     OwnedJob,
-    QueueDepth,
     QueuedJob,
     Renewal,
     RouteGrant,
@@ -281,8 +280,8 @@ class QueueStore(Protocol):
         """
         ...
 
-    async def queue_depths(self) -> list[QueueDepth]:
-        """How many jobs that have not ended each queue has, by its name."""
+    async def waits_for(self, job: UUID, limit: int = 100) -> list[UUID]:
+        """Which jobs have to pass before an unbound one; of a parent: its children."""
         ...
 
     async def purge_jobs(self, keep_s: float, limit: int) -> int:

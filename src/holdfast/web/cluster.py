@@ -140,25 +140,27 @@ async def list_jobs(
     store: TheStore,
     find_node: TheFinder,
     node: FromQuery[str | None] = None,
+    queue: FromQuery[str | None] = None,
     active: FromQuery[bool] = False,
     limit: FromQuery[int] = 100,
 ) -> Document:
-    """Jobs, newest first; of one node, or only those that have not ended."""
+    """Jobs, newest first; of one node or queue, or only those that have not ended."""
     if not 1 <= limit <= _JOBS_MAX:
         raise InvalidInputError(f"limit: 1 to {_JOBS_MAX}")
     obj = None if node is None else await _node(find_node, node)
-    found = await store.jobs(obj=obj, active=active, limit=limit)
+    found = await store.jobs(obj=obj, queue=queue, active=active, limit=limit)
     ahead = await places_ahead(store, found)
     return {"jobs": [job_document(job, ahead.get(job.id)) for job in found]}
 
 
 @get("/v1/jobs/{job_id:uuid}", opt=_READ)
 async def show_job(store: TheStore, job_id: FromPath[UUID]) -> Document:
-    """One job with its journal."""
+    """One job with its journal, and the jobs it waits for."""
     job = await _job(store, job_id)
+    before = [str(one) for one in await store.waits_for(job_id)]
     steps = [_step_document(step) for step in await store.journal(job_id)]
     ahead = (await places_ahead(store, [job])).get(job_id)
-    return {"job": {**job_document(job, ahead), "journal": steps}}
+    return {"job": {**job_document(job, ahead), "waits_for": before, "journal": steps}}
 
 
 @post("/v1/jobs/{job_id:uuid}/cancel", opt={"policy": "cluster:cancel"}, status_code=202)

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from tests.store.lines import Line, ended, tiny
+from tests.store.pg.waiting import blocked
 from tests.store.stores import PgBench
 
 from holdfast.errors import ConflictError, FenceLostError
@@ -160,3 +161,47 @@ async def test_jobs_are_enqueued_in_the_transaction_of_the_request(pg: PgBench):
         await conn.execute("insert into chassis (uuid) values ($1)", uuid4())
     pg.store.hint_queues(["work"])
     assert await line.states(job.id) == ["queued"]
+
+
+async def test_an_edge_that_comes_while_its_job_is_being_ended_is_opened_too(pg: PgBench):
+    """The end's snapshot does not have the edge; the count on the job's row tells it."""
+    line, after = Line(pg), tiny()
+    hold = await line.worker()
+    job = await line.put()
+    held = await line.one(hold)
+    async with pg.db.transaction() as conn:
+        await pg.store.enqueue_in(conn, [tiny(id=after.id, after=(job,))])
+        ending = asyncio.create_task(line.end(held))
+        await blocked(pg.db)
+    await ending
+    assert await line.states(job, after.id) == ["succeeded", "queued"]
+    assert await pg.store.tend() == 0
+
+
+async def test_of_a_late_end_and_a_takeover_one_wins(pg: PgBench):
+    """The takeover holds the job's row first: the end waits, looks again, and writes nothing."""
+    line = Line(pg)
+    hold, other = await line.worker(), await line.worker("worker-2")
+    job = await line.put()
+    held = await line.one(hold)
+    async with pg.db.transaction() as conn:
+        await conn.execute("update job set state = 'queued' where id = $1", job)
+        ending = asyncio.create_task(pg.store.end_many(hold, [ended(held)]))
+        await blocked(pg.db)
+    assert await ending == set()
+    assert await line.ids(other) == [job]
+
+
+async def test_a_job_claimed_anew_is_not_taken_from_a_member_newer_than_the_look(pg: PgBench):
+    line = Line(pg)
+    hold = await line.worker()
+    job = await line.put()
+    await line.claim(hold)
+    await pg.store.end_lease(hold.owner, hold.epoch, "killed")
+    async with pg.db.transaction() as conn:
+        await conn.execute("update job set progress_message = 'locked' where id = $1", job)
+        assert await pg.store.tend() == 0  # whoever has the row sees to it
+    assert await pg.store.tend() == 1
+    new = await line.worker("worker-2")
+    assert await line.ids(new) == [job]
+    assert await pg.store.tend() == 0

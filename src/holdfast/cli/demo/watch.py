@@ -85,7 +85,7 @@ class Watch:
 
     async def _look_at_jobs(self) -> None:
         jobs = (await self._api.cluster("/jobs?limit=1000"))["jobs"]
-        self.jobs = {job["object"]["id"]: job for job in reversed(jobs)}
+        self.jobs = {job["object"]["id"]: job for job in reversed(jobs) if job["object"]}
         for node, job in self.jobs.items():
             self._shard_of[node] = job["shard"]
 

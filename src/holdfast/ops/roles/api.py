@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -81,10 +81,14 @@ async def run(process: RoleProcess) -> int:
             return await assembled[0].health.faults()
 
         async with process.face(waiting, registry):
-            key = await _token_key(process, store)
+            key = await token_key_of(process, store)
             if key is None:
                 return process.DRAINED
-            application = _assemble(process, store, sockets, standing, registry, key, waker)
+            ports = {
+                int(sock.getsockname()[1]): name
+                for name, sock in zip(own_ports(settings.api), sockets[1:], strict=True)
+            }
+            application = assemble(process, store, ports, standing, registry, key, waker)
             assembled.append(application)
             server = ApiServer(application, sockets, settings.web)
             serving = asyncio.create_task(server.run())
@@ -102,15 +106,16 @@ async def run(process: RoleProcess) -> int:
     return process.DRAINED
 
 
-def _assemble(
+def assemble(
     process: RoleProcess,
     store: PgStore,
-    sockets: list[socket.socket],
+    ports: Mapping[int, str],
     standing: Standing,
     registry: CollectorRegistry,
     token_key: bytes,
     waker: Waker,
 ) -> Application:
+    """The whole application of this process. ``ports``: as in ``AppParts``."""
     settings = process.settings
     product = Baremetal(store, process.vault(), settings.baremetal, shards=settings.core.shards)
     parts = AppParts(
@@ -119,10 +124,7 @@ def _assemble(
         apis=(baremetal_api(product),),
         settings=settings.web,
         public_url=settings.api.public_url,
-        ports={
-            int(sock.getsockname()[1]): name
-            for name, sock in zip(own_ports(settings.api), sockets[1:], strict=True)
-        },
+        ports=ports,
         registered=standing.registered,
         find_node=product.find,
         waker=waker,
@@ -131,7 +133,7 @@ def _assemble(
     return create_app(parts)
 
 
-async def _token_key(process: RoleProcess, store: PgStore) -> bytes | None:
+async def token_key_of(process: RoleProcess, store: PgStore) -> bytes | None:
     """The key of all token hashes, once the database answers; None if told to leave before."""
     while not process.draining.is_set():
         try:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from holdfast.errors import FenceLostError, InvalidInputError
 from holdfast.store.events import TEXT_CHARS_MAX
-from holdfast.store.model import HeldJob, Hold, JobState, QueueDepth, StepEnd
+from holdfast.store.model import HeldJob, Hold, StepEnd
 from holdfast.store.pg.database import Connection, Database, Row
 from holdfast.store.pg.graph import ENDED, PASS_ON, PgGraph
 from holdfast.store.pg.notify import EVENTS
@@ -208,13 +208,9 @@ update job j
 returning j.id
 """
 
-DEPTHS = """
-select queue, state, count(*) as jobs,
-       coalesce(extract(epoch from clock_timestamp() - min(due_at)), 0)::float8 as oldest_s
-  from (select * from job where state in ('queued', 'waiting') and queue is not null
-        union all select * from job where state = 'running' and queue is not null
-        union all select * from job where state = 'blocked') j
- group by queue, state
+WAITS_FOR = """
+select e.pred from job_edge e join job j on j.id = e.pred
+ where e.succ = $1 and not j.passed order by j.created_at, j.id limit $2
 """
 
 PURGE = """
@@ -332,14 +328,8 @@ class PgQueue(PgGraph):
         todo = [*row["unpassed"], *(one["id"] for one in expired), *row["reservable"]]
         return len(orphans) + len(expired) + await self.move_on(todo)
 
-    async def queue_depths(self) -> list[QueueDepth]:
-        found: dict[str, QueueDepth] = {}
-        for row in await self._db.fetch(DEPTHS):
-            known = found.get(row["queue"], QueueDepth(queue=row["queue"]))
-            found[row["queue"]] = known.counted(
-                JobState(row["state"]), row["jobs"], row["oldest_s"]
-            )
-        return [found[queue] for queue in sorted(found)]
+    async def waits_for(self, job: UUID, limit: int = 100) -> list[UUID]:
+        return [row["pred"] for row in await self._db.fetch(WAITS_FOR, job, limit)]
 
     async def purge_jobs(self, keep_s: float, limit: int) -> int:
         await self._db.execute(PURGE_TAILS, limit)
