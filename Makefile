@@ -75,5 +75,5 @@ $(CLIENTS): tests/requirements-clients.txt | .venv-clients/bin/python
 	@touch $@
 
 $(PROGRAMS): tools/apt.sh | $(BIN)/python
-	@tools/apt.sh haproxy=haproxy ip=iproute2 nft=nftables faketime
+	@tools/apt.sh haproxy=haproxy ip=iproute2 apache2=apache2 libapache2-mod-wsgi-py3 nft=nftables faketime
 	@touch $@

@@ -61,6 +61,28 @@ def test_few_nodes_are_spread_evenly_too_I5(nodes: int, conductors: int) -> None
     assert spread(conductors, objects, owners) <= 1.05
 
 
+def test_a_new_object_moves_at_most_its_own_shard() -> None:
+    objects = np.zeros(1024, dtype=np.int64)
+    members = ring_members(3)
+    owners = assign(members, objects, unowned(1024))
+    for shard in (7 * i % 1024 for i in range(60)):
+        objects[shard] += 1
+        after = assign(members, objects, owners)
+        assert (after != owners).sum() <= 1
+        owners = after
+
+
+def test_empty_shards_are_shared_too_so_that_new_objects_fill_evenly() -> None:
+    nothing = np.zeros(1024, dtype=np.int64)
+    owners = assign(ring_members(4), nothing, unowned(1024))
+    assert np.bincount(owners).tolist() == [256] * 4
+    joined = sorted([*ring_members(4), RingMember(uuid.UUID(int=1))], key=lambda m: m.id)
+    after = assign(joined, nothing, owners + 1)
+    counts = np.bincount(after, minlength=5)
+    assert counts.max() <= 1.02 * 1024 / 5 + 1
+    assert (after != owners + 1).sum() == counts[0]
+
+
 def test_nobody_owns_anything_without_members() -> None:
     assert set(assign([], np.ones(8, dtype=np.int64), unowned(8)).tolist()) == {-1}
 

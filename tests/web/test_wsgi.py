@@ -26,7 +26,8 @@ class Echo:
 
     async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
         if scope["type"] == "lifespan":
-            return await self._live(receive, send)
+            await self._live(receive, send)
+            return
         self.threads.add(threading.get_ident())
         if scope["path"] == "/stream":
             headers = [(b"content-type", b"text/event-stream")]

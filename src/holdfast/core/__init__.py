@@ -1,8 +1,8 @@
 """The one core under every product: members, leases, ring, claims, jobs, drain, status.
 
 Owns: who is alive (members, leases), who should own what (ring), who does own
-what (claims), durable work on owned objects (jobs), and the followers of the event
-log (events).
+what (claims), durable work (jobs) on owned objects (worker) and in queues (queue_worker),
+and the followers of the event log (events).
 
 Never imports: a product, ``bmc``, ``identity``, ``web``, ``ops``; it knows objects
 only as documents behind ``store.port``.
@@ -18,7 +18,8 @@ Invariants:
   the last successful renewal + lease - margin, on a clock that counts suspension.
 - A shard has one owner, in the database; the ring is only a wish.
 - Every write on behalf of an object carries a fence and happens only while the
-  claim still has that owner and epoch.
+  claim still has that owner and epoch; that of an unbound job, only while the job is
+  still held by that member in that incarnation.
 - A job's progress lives in the database only. Whatever way a step ends, the end
   is a durable state; no state needs its process to come back.
 

@@ -19,8 +19,9 @@ import xxhash
 Owners: TypeAlias = npt.NDArray[np.int64]  # per shard: an index into the members, or -1
 Weights: TypeAlias = npt.NDArray[np.int64]  # per shard: how many objects live in it
 
-CAP_EPSILON = 0.02  # no member is wished more than (1 + this) of its fair share
-LOW_EPSILON = 0.05  # one below (1 - this) of its fair share is given more
+CAP_EPSILON = 0.02  # levelling ends with no member above (1 + this) of its fair share ...
+LOW_EPSILON = 0.05  # ... and none below (1 - this)
+EMPTY_SLACK = 0.25  # shards without objects are levelled only when counts differ by more
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX_A = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_B = np.uint64(0x94D049BB133111EB)
@@ -58,30 +59,38 @@ def assign(members: Sequence[RingMember], objects: Weights, previous: Owners) ->
     shards = len(objects)
     if not members:
         return np.full(shards, -1, dtype=np.int64)
-    # An empty shard weighs a little too: tomorrow's objects go there.
-    weights = objects.astype(np.int64) * shards + 1
-    share = np.array([m.weight for m in members], dtype=np.float64)
-    target = weights.sum() * share / share.sum()
+    weight = np.array([m.weight for m in members], dtype=np.float64)
+    fair = weight / weight.sum()
     preference = scores(members, shards)
     owners = previous.astype(np.int64).copy()
-    owned = owners >= 0
-    loads = np.bincount(
-        owners[owned], weights=weights[owned].astype(np.float64), minlength=len(members)
-    ).astype(np.float64)
-    _place_free(owners, weights, loads, target, preference)
-    _level(owners, weights, loads, target, preference)
+    # Two loads: the objects, and (for those still to come) the number of shards.
+    full, ones = objects > 0, np.ones(shards, dtype=np.int64)
+    _place_free(owners, full, objects.astype(np.int64), fair, preference)
+    _place_free(owners, ~full, ones, fair, preference)
+    _level(owners, full, objects.astype(np.int64), fair, preference)
+    counts = np.bincount(owners, minlength=len(members)) / (fair * shards)
+    if counts.max() > 1 + EMPTY_SLACK or counts.min() < 1 - EMPTY_SLACK:
+        _level(owners, ~full, ones, fair, preference)
     return owners
+
+
+def _loads(owners: Owners, weights: Weights, members: int) -> npt.NDArray[np.float64]:
+    owned = owners >= 0
+    carried = weights[owned].astype(np.float64)
+    return np.bincount(owners[owned], weights=carried, minlength=members).astype(np.float64)
 
 
 def _place_free(
     owners: Owners,
+    movable: npt.NDArray[np.bool_],
     weights: Weights,
-    loads: npt.NDArray[np.float64],
-    target: npt.NDArray[np.float64],
+    fair: npt.NDArray[np.float64],
     preference: npt.NDArray[np.float64],
 ) -> None:
     """Give each free shard, the heaviest first, to whom it prefers among those with room."""
-    free = np.flatnonzero(owners < 0)
+    target = fair * weights.sum()
+    loads = _loads(owners, weights, len(fair))
+    free = np.flatnonzero((owners < 0) & movable)
     for shard in free[np.argsort(-weights[free], kind="stable")]:
         room = loads + weights[shard] <= target
         if room.any():
@@ -94,15 +103,19 @@ def _place_free(
 
 def _level(
     owners: Owners,
+    movable: npt.NDArray[np.bool_],
     weights: Weights,
-    loads: npt.NDArray[np.float64],
-    target: npt.NDArray[np.float64],
+    fair: npt.NDArray[np.float64],
     preference: npt.NDArray[np.float64],
 ) -> None:
     """Move shards from the fullest to the emptiest while somebody is out of bounds.
 
     Each move lowers the sum of squared relative loads, so this ends.
     """
+    if not movable.any():
+        return
+    target = fair * weights.sum()
+    loads = _loads(owners, weights, len(fair))
     stuck = np.zeros(len(loads), dtype=bool)
     while True:
         relative = loads / target
@@ -113,7 +126,7 @@ def _level(
             return
         # The largest weight whose move still lowers the pair's sum of squares.
         gap = (relative[donor] - relative[receiver]) / (1 / target[donor] + 1 / target[receiver])
-        mine = np.flatnonzero(owners == donor)
+        mine = np.flatnonzero((owners == donor) & movable)
         fitting = mine[weights[mine] <= gap]
         if not len(fitting):
             # Strictly, beyond rounding: a move that only swaps the two would go on for ever.

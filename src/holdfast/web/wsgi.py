@@ -142,7 +142,7 @@ class WsgiApplication:
             answer = self._running().answer(_scope(environ), _body(environ))
         except HoldfastError as fault:
             answer = _refusal(fault)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged; no traceback leaves the process
             _LOG.exception("request crashed", path=environ.get("PATH_INFO"))
             answer = _refusal(HoldfastError("an internal error, which has been logged"))
         headers = [

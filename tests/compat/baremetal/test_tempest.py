@@ -1,4 +1,4 @@
-"""ironic-tempest-plugin's API tests, unmodified and one after the other (compat.md, "A peer's suite").
+"""ironic-tempest-plugin's API tests, unmodified, one after the other (compat.md, "A peer's suite").
 
 They take minutes, and run in ``make compat`` only. Which do not pass, and why, is listed in
 ``tempest_expected.toml``: any other outcome fails here.
@@ -11,7 +11,6 @@ import json
 import os
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +79,7 @@ def settings_of(clouds: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def outcomes(
-    folder: Path, system: System, request: pytest.FixtureRequest
-) -> Generator[Outcomes]:
+def outcomes(folder: Path, system: System, request: pytest.FixtureRequest) -> Outcomes:
     """How each test ended, by its name."""
     workspace = folder / "tempest"
     workspace.mkdir()
@@ -101,7 +98,7 @@ def outcomes(
     coverage = request.config.pluginmanager.get_plugin("holdfast-coverage")
     assert isinstance(coverage, Coverage)
     coverage.chapters.append(chapter(found))
-    yield found
+    return found
 
 
 def expected() -> list[dict[str, Any]]:
