@@ -40,7 +40,7 @@ lint: $(DEV) ## style, types and layers
 	$(BIN)/lint-imports
 
 chaos: $(DEV) $(PROGRAMS) ## kill, pause and partition real processes for CHAOS_S seconds (7200)
-	HOLDFAST_TEST_CHAOS_S=$(CHAOS_S) $(BIN)/pytest tests/chaos $(PYTEST_ARGS)
+	HOLDFAST_TEST_CHAOS_S=$(CHAOS_S) $(BIN)/pytest tests/chaos -s $(PYTEST_ARGS)
 
 sim: $(DEV) ## simulate the core under faults with SEEDS seeds (1000)
 	HOLDFAST_TEST_SIM_SEEDS=$(SEEDS) $(BIN)/pytest tests/sim $(PYTEST_ARGS)

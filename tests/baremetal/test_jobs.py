@@ -15,6 +15,7 @@ from tests.baremetal.jobs_rig import BOOT_S, INVENTORY, NODE, Rig
 
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
 from holdfast.baremetal.states import JobKind
+from holdfast.errors import InvalidInputError
 from holdfast.store.model import JobState
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -420,3 +421,24 @@ def test_whoever_sees_the_new_power_state_finds_the_node_free(
     rig = Rig(provision_state="active")
     rig.run("node.power", {"target": target}, meanwhile=watch)
     assert seen == [*((state, True) for state in powers[:-1]), (powers[-1], False)]
+
+
+def test_a_job_whose_outcome_cannot_be_written_fails_instead_of_trying_for_ever() -> None:
+    async def unwritable(*args: Any) -> Any:
+        raise InvalidInputError("node has no field nonsense")
+
+    rig = Rig(provision_state="verifying")
+    begin = rig.store.end_step
+    refused: list[Any] = []
+
+    async def end_step(fence: Any, job: UUID, end: Any) -> Any:
+        if not refused:
+            refused.append(end)
+            return await unwritable()
+        return await begin(fence, job, end)
+
+    rig.store.end_step = end_step  # type: ignore[method-assign]
+    job = rig.run("node.verify")
+    assert job.state is JobState.FAILED
+    assert rig.document["provision_state"] == "enroll"
+    assert "nonsense" in rig.document["last_error"]

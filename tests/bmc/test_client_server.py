@@ -33,7 +33,7 @@ from holdfast.bmc.settings import BmcSettings
 from holdfast.errors import InvalidInputError, NotAuthenticatedError
 
 SECRET = "between us"
-SETTINGS = BmcSettings(drain_s=5)
+SETTINGS = BmcSettings(drain_s=5, late_s=0)
 
 
 class Gateway:

@@ -254,6 +254,24 @@ def test_a_command_ends_at_its_deadline_and_the_next_one_goes_on(play):
     play(scene)
 
 
+def test_a_new_owner_waits_until_a_command_cut_off_can_no_longer_take_effect(play):
+    async def scene(world: World) -> None:
+        loop = asyncio.get_running_loop()
+        world.hold(7)
+        with pytest.raises(BmcTimeoutError):
+            await world.send(7, action="set_power", deadline_s=30)
+        cut_off_at = loop.time()
+        del world.machine.gates[7]
+        await world.send(7, action="set_power")  # the same owner's repetition is absolute
+        assert loop.time() == pytest.approx(cut_off_at)
+        await world.send(9)
+        assert loop.time() == pytest.approx(cut_off_at + SETTINGS.late_s)
+        await world.send(11)
+        assert loop.time() == pytest.approx(cut_off_at + SETTINGS.late_s)
+
+    play(scene)
+
+
 def test_no_deadline_exceeds_the_settings_bound(play):
     async def scene(world: World) -> None:
         loop = asyncio.get_running_loop()

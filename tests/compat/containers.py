@@ -111,7 +111,8 @@ def apache(container: Container) -> list[str | Path]:
     }
     container.example("apache/holdfast.conf", own)
     container.example("apache/holdfast.wsgi", own)
-    user = f"User {container.account.pw_name}" if os.geteuid() == 0 else ""
+    account = container.account
+    user = f"User {account.pw_name}\nGroup #{account.pw_gid}" if os.geteuid() == 0 else ""
     main = folder / "apache2.conf"
     main.write_text(_APACHE.format(folder=folder, modules=MODULES, user=user))
     return [APACHE, "-f", main, "-D", "FOREGROUND"]

@@ -116,6 +116,7 @@ class GatewayCore:
         self._breakers = Breakers(settings.breaker, chance)
         self._pace = PaceKeeper(settings.power_on_per_s, settings.power_on_burst, self._go)
         self._lines: dict[UUID, Line] = {}
+        self._late: dict[UUID, tuple[int, float]] = {}  # token cut off, until when it may act
         self._tasks: set[asyncio.Task[None]] = set()
         self._open_commands = 0
         self._draining = False
@@ -317,6 +318,7 @@ class GatewayCore:
                 mark = self._gate.unrecorded(command.bmc)
                 if mark is not None:
                     await self._record(command.bmc, mark)
+                await self._let_late_ones_land(command)
                 context = seal_context(command.bmc, command.target.address)
                 secrets = self._unseal(command.sealed, context) if command.sealed else {}
                 # From here to the device there is no await: nothing can pass in between.
@@ -326,7 +328,21 @@ class GatewayCore:
                 line.address = command.target.address
                 return await self._send_guarded(ticket, secrets)
         except TimeoutError:
+            if ticket.begun and not ticket.sync:
+                until = asyncio.get_running_loop().time() + self._settings.late_s
+                self._late[command.bmc] = (command.token, until)
             raise _timeout(ticket) from None
+
+    async def _let_late_ones_land(self, command: Command) -> None:
+        """Wait while a request of a former owner, cut off by a time-out, may still take effect.
+
+        A BMC cannot be told to forget it; done after a new owner's command, it would
+        be a stale one. The same owner's own repetition is safe: commands are absolute.
+        """
+        token, until = self._late.get(command.bmc, (command.token, 0.0))
+        if command.token > token:
+            await asyncio.sleep(until - asyncio.get_running_loop().time())
+            self._late.pop(command.bmc, None)
 
     async def _send(self, ticket: Ticket, secrets: dict[str, Json]) -> dict[str, Json]:
         ticket.begun = True

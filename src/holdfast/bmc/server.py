@@ -162,6 +162,8 @@ async def serve(
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
+            # What a predecessor sent just before it died may still be on its way to a BMC.
+            await asyncio.sleep(settings.late_s)
             site = web.TCPSite(runner, host, port, backlog=1024)
             await site.start()
             ready(_url(host, runner))

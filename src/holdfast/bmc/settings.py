@@ -62,6 +62,9 @@ class BmcSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Machines switched on per second by this gateway, for the supplies' sake; 0: no bound."""
     power_on_burst: Count = 100
     """How many may be switched on at once after a quiet while."""
+    late_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 2.0
+    """How late a BMC may still act on a request that nobody waits for any more: after a
+    time-out a new owner's commands, and after a start of the gateway all, wait so long."""
     answer_bytes_max: Bytes = 4 << 20
     """Largest answer taken from a BMC or an agent."""
     request_bytes_max: Bytes = 64 << 20

@@ -58,6 +58,7 @@ log = structlog.get_logger(__name__)
 LOST = (LeaseLostError, FenceLostError, StoreUnavailableError)
 ABANDON = (*LOST, ConflictError, NotFoundError)
 
+FAULT_PAUSE_S = 5.0  # a job that this release cannot run must not keep it busy
 CLOCK_GRAIN_S = 0.001  # a timer may fire that much before the clock says so
 
 Stop: TypeAlias = tuple[JobState, JobError | None]
@@ -123,8 +124,9 @@ class StepRunner:
         except ABANDON as fault:
             log.info("job.abandoned", job=str(turn.job.id), reason=fault.code)
         except Exception:
-            # A bug in the runner itself: the job stays as it is and is acquired again.
+            # A bug in the runner itself: the job stays as it is and is acquired again, slowly.
             log.exception("job.runner_fault", job=str(turn.job.id))
+            await asyncio.sleep(FAULT_PAUSE_S)
 
     def cancel(self, job: UUID) -> None:
         """Cut the step of an unbound job short, if one runs that may be (no clean-up)."""
@@ -163,7 +165,14 @@ class StepRunner:
             return await self._finish(plan, ctx, step, *outcome)
         if isinstance(outcome, JobError):
             return await self._trouble(plan, ctx, step, outcome)
-        return await self._write(plan, ctx, step, outcome)
+        try:
+            return await self._write(plan, ctx, step, outcome)
+        except ABANDON:
+            raise
+        except Exception as fault:
+            # What the step wants written cannot be: the job ends, instead of trying for ever.
+            log.exception("job.outcome_unwritable", job=str(job.id), step=step.name)
+            return await self._end(plan, ctx, step, JobState.FAILED, job_error(fault), Done())
 
     async def _object(self, job: Job) -> dict[str, Json]:
         if job.binding is None:

@@ -44,7 +44,7 @@ def test_a_node_is_enrolled_changed_and_removed(theirs: Client, container: Conta
     theirs.done(*NODE, "set", name, "--extra", "rack=7")
     theirs.done(*NODE, "manage", name, "--wait", "60")
     assert theirs.node(name)["extra"] == {"rack": 7}
-    assert name in [row["Name"] for row in theirs.json(*NODE, "list")]
+    assert name in [row["name"] for row in theirs.json(*NODE, "list")]
     theirs.done(*NODE, "delete", name)
     assert "could not be found" in theirs.refused(*NODE, "show", name)
 
@@ -61,7 +61,7 @@ def test_its_processes_are_members(theirs: Client, container: Container):
 
 
 def test_an_event_stream_is_refused_clearly(theirs: Client, container: Container):
-    status, body = ask(container, theirs, "/cluster/v1/events", "text/event-stream")
+    status, body = ask(container, theirs, "/cluster/v1/events/stream", "text/event-stream")
     assert status == 501
     assert "holdfast run api" in body["message"]
 

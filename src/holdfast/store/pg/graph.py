@@ -77,10 +77,14 @@ select id, queue, state = 'queued' as ready,
  where remaining = 0 and not passed and state <> 'running' and state <> 'waiting'
 """
 
+# Which jobs a statement is about, to be joined by id: a plan made while the table was small
+# then walks it once at worst, and not once for each of them, as it does with "= any($1)".
+THESE = "unnest($1::uuid[]) as these (id)"
+
 # $1: which of those that have ended and wait for nobody.
 MOVE_ON = f"""
 with due as materialized (
-    select id from job where id = any($1) and not passed and remaining = 0 and {ENDED}
+    select id from {THESE} join job using (id) where not passed and remaining = 0 and {ENDED}
 ), path as materialized (
     select e.pred, e.succ, e.kind from due d join job_edge e on e.pred = d.id
 ), locked as materialized (
@@ -105,9 +109,10 @@ select l.id, null, false, true
    and l.id not in (select id from gone)
 """
 
-WANTS = """
-select id, queue, holder, exclusive, shared from job
- where id = any($1) and state = 'blocked' and reserving and remaining = 0
+WANTS = f"""
+select id, queue, holder, exclusive, shared
+  from {THESE} join job using (id)
+ where state = 'blocked' and reserving and remaining = 0
  order by due_at, id
 """
 MAKE_TAILS = """
@@ -143,9 +148,9 @@ insert into resource_shared (holder, resource, job)
 select * from unnest($1::uuid[], $2::text[], $3::uuid[])
 """
 
-LOCK_JOBS = """
-select id, kind, queue, state, passed, parent, remaining, reserving, attempts
-  from job where id = any($1) order by id for no key update
+LOCK_JOBS = f"""
+select j.id, j.kind, j.queue, j.state, j.passed, j.parent, j.remaining, j.reserving, j.attempts
+  from {THESE} join job j on j.id = these.id order by j.id for no key update of j
 """
 ADD_EDGES = """
 insert into job_edge (pred, succ, kind)

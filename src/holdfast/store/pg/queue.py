@@ -15,7 +15,7 @@ from holdfast.errors import FenceLostError, InvalidInputError
 from holdfast.store.events import TEXT_CHARS_MAX
 from holdfast.store.model import HeldJob, Hold, StepEnd
 from holdfast.store.pg.database import Connection, Database, Row
-from holdfast.store.pg.graph import ENDED, PASS_ON, PgGraph
+from holdfast.store.pg.graph import ENDED, PASS_ON, THESE, PgGraph
 from holdfast.store.pg.notify import EVENTS
 from holdfast.store.pg.rows import bounded_error, bounded_progress, job_of
 
@@ -37,9 +37,10 @@ with picked as materialized (
                      limit q.room
                        for no key update skip locked) j
 ), again as materialized (
-    select id, kind, step_open from job
-     where id = any($7::uuid[]) and state = 'running' and queue is not null and {HELD}
-       for no key update skip locked
+    select j.id, j.kind, j.step_open
+      from unnest($7::uuid[]) as lost (id) join job j on j.id = lost.id
+     where j.state = 'running' and j.queue is not null and {HELD}
+       for no key update of j skip locked
 )
 update job j
    set state = 'running', owner = $1, run_epoch = $2, wake_at = null,
@@ -53,9 +54,10 @@ returning j.*, p.step_open as resumed, clock_timestamp() as now
 """
 
 RELEASE = f"""
-update job set state = 'queued', updated_at = clock_timestamp()
- where id = any($3) and state = 'running' and queue is not null and {HELD}
-returning queue
+update job j set state = 'queued', updated_at = clock_timestamp()
+  from unnest($3::uuid[]) as these (id)
+ where j.id = these.id and j.state = 'running' and j.queue is not null and {HELD}
+returning j.queue
 """
 
 RUNNING = """
@@ -168,7 +170,7 @@ select
              and not exists (select from member m where m.id = j.owner and m.epoch = j.run_epoch
                                 and m.state <> 'gone')
            limit $1) as orphans,
-    array(select id from job where state = 'blocked' and deadline <= clock_timestamp()
+    array(select id from job where state = 'blocked' and deadline <= statement_timestamp()
            order by deadline limit $1) as expired,
     array(select id from job where not passed and remaining = 0 and {ENDED} limit $1) as unpassed,
     array(select id from job where state = 'blocked' and reserving and remaining = 0
@@ -176,10 +178,10 @@ select
 """
 # Judged on one snapshot, before the row is locked: an incarnation that is gone stays so, but a
 # new one is not in it. So only a row that is still the same is taken.
-ORPHANS = """
+ORPHANS = f"""
 with orphan as materialized (
-    select j.id, j.owner, j.run_epoch from job j
-     where j.id = any($1) and j.state = 'running' and j.queue is not null
+    select j.id, j.owner, j.run_epoch from {THESE} join job j on j.id = these.id
+     where j.state = 'running' and j.queue is not null
        and not exists (select from member m where m.id = j.owner and m.epoch = j.run_epoch
                           and m.state <> 'gone')
 ), locked as (
@@ -193,11 +195,11 @@ update job j
   from locked where j.id = locked.id
 returning j.queue
 """
-EXPIRE = """
+EXPIRE = f"""
 with locked as (
-    select id from job
-     where id = any($1) and state = 'blocked' and deadline <= clock_timestamp()
-     order by id for no key update skip locked
+    select j.id from {THESE} join job j on j.id = these.id
+     where j.state = 'blocked' and j.deadline <= clock_timestamp()
+     order by j.id for no key update of j skip locked
 )
 update job j
    set state = 'failed', finished_at = clock_timestamp(), updated_at = clock_timestamp(),
