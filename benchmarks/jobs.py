@@ -51,19 +51,14 @@ LIMIT_S = 300.0
 SPAN = """
 select count(*) as jobs, extract(epoch from max(finished_at) - min(finished_at))::float8 as took_s,
        max(attempts) as attempts
-  from unnest($1::uuid[]) as these (id) join job using (id) where state = 'succeeded'
+  from job where id = any($1) and state = 'succeeded'
 """
-LEFT = """
-select count(*) from unnest($1::uuid[]) as these (id) join job using (id) where finished_at is null
-"""
+LEFT = "select count(*) from job where id = any($1) and finished_at is null"
 BUSY = """
 select exists (select from job where queue = 'work' and state in ('queued', 'waiting')
                   and due_at <= statement_timestamp())
 """
-RAN = """
-select job, (output->>'at')::float8 as at, finished_at
-  from unnest($1::uuid[]) as these (job) join job_step using (job)
-"""
+RAN = "select job, (output->>'at')::float8 as at, finished_at from job_step where job = any($1)"
 
 
 class Tiny:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ class Groups:
 
     def __init__(self) -> None:
         self.group: dict[str, str] = {}
-        self.spent_s: Counter[str] = Counter()
+        self.spent_s: dict[str, float] = {}
         self.unlisted: list[str] = []
         self.allowed = allowed_skips()
 
@@ -42,7 +41,8 @@ class Groups:
         items.sort(key=lambda item: order.index(self.group[item.nodeid]))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.spent_s[self.group.get(report.nodeid, "unit")] += report.duration
+        group = self.group.get(report.nodeid, "unit")
+        self.spent_s[group] = self.spent_s.get(group, 0.0) + report.duration
         self._note_skip(report)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

@@ -68,7 +68,7 @@ def test_a_driver_has_an_implementation_of_every_interface():
 
 
 def test_a_driver_that_is_not_enabled_is_refused_with_those_that_are():
-    with pytest.raises(InvalidInputError, match="is not enabled .* use one of: redfish"):
+    with pytest.raises(InvalidInputError, match=r"is not enabled .* use one of: redfish"):
         driver_named("fake-hardware", ("redfish",))
 
 

@@ -356,7 +356,7 @@ def test_a_retired_node_does_not_become_available_again(kind: str) -> None:
     assert rig.document["provision_state"] == "manageable"
 
 
-FAKE = {
+FAKE: dict[str, Any] = {
     "driver": "fake-hardware",
     "driver_info": {},
     "interfaces": {"deploy_interface": "fake", "power_interface": "fake"},
@@ -380,7 +380,8 @@ def test_fake_hardware_has_no_steps_to_clean_with() -> None:
 
 
 def test_fake_hardware_takes_its_time_to_power_on_if_it_is_told_to() -> None:
-    rig = Rig(**FAKE | {"driver_info": {"fake_power_delay_s": 30}}, provision_state="active")
+    slow: dict[str, Any] = {**FAKE, "driver_info": {"fake_power_delay_s": 30}}
+    rig = Rig(**slow, provision_state="active")
     rig.run("node.power", {"target": "power on"})
     assert rig.document["power_state"] == "power on"
     assert 30 <= rig.loop.time() < 32

@@ -120,11 +120,13 @@ async def test_a_bmc_that_says_nothing_leaves_the_inventory_empty():
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["Members", "Drives", "CapacityBytes", "Status", "MACAddress", "Id"]),
-        inner,
-        max_size=3,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["Members", "Drives", "CapacityBytes", "Status", "MACAddress", "Id"]),
+            inner,
+            max_size=3,
+        )
     ),
     max_leaves=12,
 )

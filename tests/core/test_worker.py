@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 from holdfast.core.jobs import Done, Handler, Outcome, Step, StepContext
 from holdfast.core.members import Membership
 from holdfast.core.settings import CoreSettings
-from holdfast.core.worker import Worker
+from holdfast.core.worker import Duty, Tenure, Worker
 from holdfast.sim.loop import Process, SimLoop
 from holdfast.sim.memstore import MemStore
 from holdfast.store.model import (
     Job,
     JobError,
+    JobLimit,
     JobState,
     MemberSpec,
     NewJob,
@@ -77,7 +78,9 @@ class House:
         self.processes: dict[str, Process] = {}
         self.verdicts: dict[str, asyncio.Task[str]] = {}
 
-    def start(self, slot: str) -> None:
+    def start(
+        self, slot: str, limits: Sequence[JobLimit] = (), duties: Sequence[Duty] = ()
+    ) -> None:
         clock = LoopClock(self.loop)
         spec = MemberSpec(
             id=uuid5(UUID(int=9), f"{slot}/{len(self.workers)}"),
@@ -87,7 +90,16 @@ class House:
         )
         membership = Membership(self.store, spec, SETTINGS, clock)
         made: dict[str, Handler] = {"thing.count": Counting(self.ran)}
-        worker = Worker(self.store, membership, lambda: made, SETTINGS, clock, Waker())
+        worker = Worker(
+            self.store,
+            membership,
+            lambda: made,
+            SETTINGS,
+            clock,
+            Waker(),
+            limits=limits,
+            duties=duties,
+        )
         process = Process(slot)
         self.workers[slot], self.processes[slot] = worker, process
         self.verdicts[slot] = self.loop.spawn(process, worker.run())
@@ -236,3 +248,82 @@ def test_a_member_whose_lease_was_ended_stops_by_itself() -> None:
         return await house.verdicts["a"]
 
     assert house.play(main()) == "lease_lost"
+
+
+def test_a_limit_holds_per_member_and_nothing_is_lost_when_one_dies() -> None:
+    house = House()
+    limit = JobLimit(what="count", kinds=("thing.count",), running_max=2)
+    most: dict[UUID | None, int] = {}
+
+    async def watch() -> None:
+        owner = {c.shard: c.owner for c in house.store.tables.shards[""]}
+        under_way = [
+            owner[house.store.tables.jobs[key].shard]
+            for key in house.store.tables.active.values()
+            if house.store.tables.jobs[key].run_epoch is not None
+        ]
+        for member in set(under_way):
+            most[member] = max(most.get(member, 0), under_way.count(member))
+
+    async def main() -> list[UUID]:
+        house.start("a", [limit])
+        house.start("b", [limit])
+        jobs = await house.jobs(16)
+        for tenths in range(200):
+            await asyncio.sleep(0.1)
+            await watch()
+            if tenths == 100:
+                assert set(most.values()) == {2}
+                house.loop.crash(house.processes["a"])
+        await house.ended()
+        return jobs
+
+    jobs = house.play(main())
+    assert max(most.values()) <= 2 + 2  # the heir goes on with what the dead one had begun
+    states = {house.store.tables.jobs[j].state for j in jobs}
+    assert states == {JobState.SUCCEEDED}
+
+
+def test_a_duty_lasts_as_long_as_the_tenure_and_hears_of_every_move() -> None:
+    house = House()
+    seen: list[int] = []
+    ended: list[str] = []
+
+    async def duty(tenure: Tenure) -> None:
+        try:
+            while True:
+                if not seen or tenure.moves() != seen[-1]:
+                    seen.append(tenure.moves())
+                await asyncio.sleep(0.1)
+        finally:
+            ended.append(tenure.member.slot)
+
+    async def main() -> None:
+        house.start("a", duties=[duty])
+        await house.jobs(1)
+        await asyncio.sleep(3)
+        alone = seen[-1]
+        house.start("b")
+        await asyncio.sleep(10)
+        assert seen[-1] > alone
+        house.workers["a"].membership.request_drain()
+        assert await house.verdicts["a"] == "drained"
+        await house.ended()
+
+    house.play(main())
+    assert ended == ["a"]
+
+
+def test_a_duty_that_fails_ends_the_process_and_is_seen() -> None:
+    house = House()
+
+    async def duty(tenure: Tenure) -> None:
+        await asyncio.sleep(2)
+        raise ValueError("a bug")
+
+    async def main() -> None:
+        house.start("a", duties=[duty])
+        await asyncio.sleep(4)
+        assert isinstance(house.verdicts["a"].exception(), ValueError)
+
+    house.play(main())

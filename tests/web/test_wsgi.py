@@ -137,9 +137,13 @@ def test_a_crash_is_500_and_keeps_its_secrets(wsgi):
 
 
 def test_a_body_without_a_length_is_read_only_if_the_server_ends_it(wsgi):
-    said = call(wsgi[0], CONTENT_LENGTH="", **{"wsgi.input": io.BytesIO(b"never read")})[2]
+    endless: dict[str, Any] = {"wsgi.input": io.BytesIO(b"never read")}
+    said = call(wsgi[0], CONTENT_LENGTH="", **endless)[2]
     assert said["body"] == ""
-    chunked = {"wsgi.input": io.BytesIO(b"all of it"), "wsgi.input_terminated": True}
+    chunked: dict[str, Any] = {
+        "wsgi.input": io.BytesIO(b"all of it"),
+        "wsgi.input_terminated": True,
+    }
     assert call(wsgi[0], CONTENT_LENGTH="", **chunked)[2]["body"] == "all of it"
 
 
@@ -163,6 +167,8 @@ def test_what_cannot_start_says_why_and_is_tried_again():
     assert status == "503 Service Unavailable"
     assert ("retry-after", "1") in headers
     assert "set [database] url" in said["message"]
-    wsgi._engine._thread.join()
+    failed: Any = wsgi._engine
+    failed._thread.join()
     assert call(wsgi)[0].startswith("202 ")
-    wsgi._engine.stop()
+    running: Any = wsgi._engine
+    running.stop()

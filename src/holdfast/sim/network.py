@@ -288,9 +288,7 @@ class _RemoteStore:
         return ask
 
 
-def remote_store(
-    network: Network, source: str, server: Server, store: T, timeout_s: float
-) -> T:
+def remote_store(network: Network, source: str, server: Server, store: T, timeout_s: float) -> T:
     """``store``, or another face of the database, as ``source`` reaches it over the network."""
     return cast("T", _RemoteStore(network, source, server, store, timeout_s))
 

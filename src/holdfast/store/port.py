@@ -393,6 +393,7 @@ class Waker(Protocol):
     async def wait(self, timeout_s: float) -> frozenset[str]:
         """Return at a hint, or empty-handed after ``timeout_s``, whichever is first.
 
-        Says what the hints were about: "jobs", "members", "claims", "events".
+        Says what the hints were about: "jobs", "members", "claims", "events", and
+        "queue.<name>" for unbound jobs.
         """
         ...

@@ -61,15 +61,15 @@ class Answer(msgspec.Struct, kw_only=True):
     status: int = 500
     headers: list[tuple[bytes, bytes]] = []
     body: bytearray = msgspec.field(default_factory=bytearray)
+    endless: bool = False
 
     async def send(self, message: Message) -> None:
         """ASGI's ``send``."""
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
             if any(k == b"content-type" and v.startswith(b"text/event-stream") for k, v in headers):
-                raise StreamRefusedError(
-                    "event streams are not served here (WSGI): use an address of `holdfast run api`"
-                )
+                self.endless = True
+                raise asyncio.CancelledError  # as if the client had gone: nobody answers that
             self.status, self.headers = int(message["status"]), headers
         elif message["type"] == "http.response.body":
             self.body += message.get("body", b"")
@@ -182,6 +182,12 @@ async def _answer(app: AsgiApp, scope: Scope, body: bytes) -> Answer:
 
     try:
         await app(scope, receive, answer.send)
+    except asyncio.CancelledError:
+        if not answer.endless:
+            raise
+        raise StreamRefusedError(
+            "event streams are not served here (WSGI): use an address of `holdfast run api`"
+        ) from None
     finally:
         over.set()
     return answer

@@ -14,7 +14,7 @@ from holdfast.baremetal.resources import ALLOCATIONS
 from holdfast.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from holdfast.identity.policy import Caller
 
-GOLD = {"resource_class": "gold"}
+GOLD: dict[str, Any] = {"resource_class": "gold"}
 
 
 async def available(fixture: BaremetalFixture, who: Caller = ADMIN, **fields: Any) -> UUID:
@@ -162,8 +162,8 @@ async def test_an_allocation_whose_node_is_in_use_stays(fixture: BaremetalFixtur
     with pytest.raises(NodeLockedError):
         await fixture.baremetal.allocations.delete(ADMIN, str(uuid))
     await fixture.end(job.id)
+    operations = [{"op": "remove", "path": "/instance_uuid"}]
     with pytest.raises(ConflictError, match="by allocation"):
-        operations = [{"op": "remove", "path": "/instance_uuid"}]
         await fixture.baremetal.nodes.update(ADMIN, str(node), operations)
 
 
@@ -174,8 +174,8 @@ async def test_only_name_and_extra_of_an_allocation_change(fixture: BaremetalFix
     await allocations.update(ADMIN, "a", [{"op": "add", "path": "/extra/x", "value": 1}])
     with pytest.raises(ConflictError, match="name b already exists"):
         await allocations.update(ADMIN, uuid, [{"op": "replace", "path": "/name", "value": "b"}])
+    operation = {"op": "replace", "path": "/resource_class", "value": "silver"}
     with pytest.raises(InvalidInputError, match="resource_class of an allocation cannot"):
-        operation = {"op": "replace", "path": "/resource_class", "value": "silver"}
         await allocations.update(ADMIN, uuid, [operation])
 
 

@@ -10,7 +10,6 @@ from holdfast.baremetal.errors import (
     InvalidTransitionError,
     NodeLockedError,
     NodeProtectedError,
-    NotSupportedError,
 )
 from holdfast.baremetal.resources import CleanStep, DeployStep
 from holdfast.baremetal.service.verbs import BootDevice, PowerRequest, ProvisionRequest
@@ -274,9 +273,7 @@ async def test_a_deployment_gets_the_steps_of_its_instances_templates_and_its_ow
     ten = STEP | {"priority": 10}
     await templates.create({"name": "CUSTOM_A", "steps": [ten, ten | {"step": "wipe"}]})
     await templates.create({"name": "CUSTOM_B", "steps": [ten | {"step": "other"}]})
-    uuid = await fixture.node(
-        state="available", instance_info={"traits": ["CUSTOM_A", "CUSTOM_C"]}
-    )
+    uuid = await fixture.node(state="available", instance_info={"traits": ["CUSTOM_A", "CUSTOM_C"]})
     own = DeployStep(interface="deploy", step="burnin", args={"hours": 9}, priority=50)
     await ask(fixture, uuid, "active", deploy_steps=[own])
     job = await fixture.active(uuid)
@@ -330,7 +327,10 @@ async def test_the_boot_device_is_a_job_and_shown_once_it_is_known(fixture: Bare
     await fixture.set(
         uuid, driver_internal_info={"boot_device": {"device": "pxe", "persistent": True}}
     )
-    assert await fixture.baremetal.upkeep.boot_device(ADMIN, str(uuid)) == {"boot_device": "pxe", "persistent": True}
+    assert await fixture.baremetal.upkeep.boot_device(ADMIN, str(uuid)) == {
+        "boot_device": "pxe",
+        "persistent": True,
+    }
 
 
 async def test_maintenance_waits_for_no_job(fixture: BaremetalFixture):

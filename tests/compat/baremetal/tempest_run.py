@@ -12,8 +12,8 @@ import sys
 import unittest
 from pathlib import Path
 
-import ironic_tempest_plugin.tests.api
-import testtools
+import ironic_tempest_plugin.tests.api  # pyright: ignore[reportMissingImports]
+import testtools  # pyright: ignore[reportMissingImports]
 
 PREFIX = "ironic_tempest_plugin.tests.api."
 
@@ -53,9 +53,8 @@ class Outcomes(testtools.TestResult):
 
 def main() -> None:
     """Find all, run all."""
-    folder = Path(ironic_tempest_plugin.tests.api.__file__).parent
-    top = Path(ironic_tempest_plugin.__file__).parents[1]
-    suite = unittest.TestLoader().discover(str(folder), top_level_dir=str(top))
+    folder = Path(str(ironic_tempest_plugin.tests.api.__file__)).parent
+    suite = unittest.TestLoader().discover(str(folder), top_level_dir=str(folder.parents[2]))
     outcomes = Outcomes()
     outcomes.startTestRun()
     suite.run(outcomes)

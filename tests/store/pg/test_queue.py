@@ -205,3 +205,42 @@ async def test_a_job_claimed_anew_is_not_taken_from_a_member_newer_than_the_look
     new = await line.worker("worker-2")
     assert await line.ids(new) == [job]
     assert await pg.store.tend() == 0
+
+
+async def test_a_tail_is_not_purged_from_under_one_who_has_just_come(pg: PgBench):
+    line = Line(pg)
+    hold = await line.worker()
+    await line.put(exclusive=("r",))
+    await line.end(await line.one(hold))
+    async with pg.db.transaction() as conn:
+        await conn.execute("select from resource_tail for update")
+        assert await pg.store.purge_jobs(1e6, 10) == 0  # stepped over
+    assert await pg.db.fetchval("select count(*) from resource_tail") == 1
+    async with pg.db.transaction() as conn:
+        first = tiny(exclusive=("r",))
+        assert await pg.store.enqueue_in(conn, [first]) == 1
+        await pg.store.purge_jobs(1e6, 10)
+    await pg.store.purge_jobs(1e6, 10)
+    second = await line.put(exclusive=("r",))
+    assert await line.states(first.id, second) == ["queued", "blocked"]
+    await line.end(await line.one(hold))
+    await line.end(await line.one(hold))
+    await pg.store.purge_jobs(1e6, 10)
+    assert await pg.db.fetchval("select count(*) from resource_tail") == 0
+
+
+async def test_plans_kept_from_when_the_table_was_small_do_not_walk_through_it(pg: PgBench):
+    line = Line(pg)
+    hold = await line.worker()
+    async with pg.db.connection() as conn:
+        types = "uuid, bigint, text[], integer[], text[], text[], uuid[]"
+        await conn.execute("set plan_cache_mode = force_generic_plan")
+        await conn.execute(f"prepare claim ({types}) as {CLAIM}")
+        values = (
+            f"'{hold.owner}', {hold.epoch}, '{{work}}', '{{9}}', '{{tiny}}', '{{only}}', '{{}}'"
+        )
+        await conn.execute(f"execute claim ({values})")
+        await pg.store.enqueue([tiny() for _ in range(2_000)])
+        rows = await conn.fetch(f"explain (analyze, timing off) execute claim ({values})")
+        await conn.execute("reset plan_cache_mode; deallocate claim")
+    assert "Seq Scan on job" not in "\n".join(row[0] for row in rows)

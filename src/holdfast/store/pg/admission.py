@@ -17,11 +17,14 @@ from holdfast.store.pg.database import Connection
 from holdfast.store.pg.rows import ACTIVE
 
 UNSTARTED = "j.state = 'queued' and j.run_epoch is null and j.queue is null"
+# As the index job_due has it, so that those kept back already are not looked at.
+DUE = f"j.{ACTIVE} and j.queue is null and coalesce(j.wake_at, '-infinity'::timestamptz)"
 
 LIMITED_WAIT = f"select exists (select from job j where {UNSTARTED} and j.kind = any($1::text[]))"
 
 # $3, $4, $5: the limited kinds, the number of the limit each is under, and its height.
-# Lets the oldest go on, as many as there are places; says which.
+# Lets the oldest go on, as many as there are places; says which. The claim is asked for in a
+# scalar query, for a join would be made with all that wait, rather than with the oldest.
 ADMIT = f"""
 with own as (
     select grp, shard from shard_claim where owner = $1 and incarnation = $2
@@ -31,18 +34,25 @@ with own as (
     select k.lane, greatest(max(k.most) - count(j.id), 0) as places
       from kind k
       left join (job j join own using (grp, shard))
-        on j.kind = k.kind and j.{ACTIVE} and j.run_epoch is not null
+        on j.kind = k.kind and {DUE} < 'infinity' and j.run_epoch is not null
      group by k.lane
 ), admitted as (
-    select chosen.id
-      from free, lateral (
-        select j.id
-          from job j join own using (grp, shard)
-          join kind k on k.kind = j.kind and k.lane = free.lane
-         where {UNSTARTED} and not j.cancel_requested
-         order by j.created_at, j.id
-         limit free.places
-      ) chosen
+    select ranked.id
+      from (
+        select oldest.id, free.places,
+               row_number() over (partition by k.lane order by oldest.created_at, oldest.id) place
+          from free join kind k using (lane), lateral (
+            select j.id, j.created_at
+              from job j
+             where {UNSTARTED} and j.kind = k.kind and not j.cancel_requested
+               and (select true from shard_claim c
+                     where c.grp = j.grp and c.shard = j.shard
+                       and c.owner = $1 and c.incarnation = $2)
+             order by j.created_at, j.id
+             limit free.places
+          ) oldest
+      ) ranked
+     where ranked.place <= ranked.places
 ), go as (
     update job j set wake_at = null, progress_message = ''
       from admitted
@@ -57,7 +67,7 @@ update job j
    set wake_at = 'infinity', progress_message = k.message
   from shard_claim c, unnest($3::text[], $4::text[]) as k (kind, message)
  where c.owner = $1 and c.incarnation = $2 and j.grp = c.grp and j.shard = c.shard
-   and {UNSTARTED} and j.wake_at is null and not j.cancel_requested and j.kind = k.kind
+   and {UNSTARTED} and {DUE} = '-infinity' and not j.cancel_requested and j.kind = k.kind
 """
 
 

@@ -122,6 +122,9 @@ class Database:
                 "application_name": "holdfast",
                 "timezone": "UTC",
                 "jit": "off",
+                # Plans are kept. One that was made while a table was small must not walk
+                # through it when it has grown, and what we ask often has an index to follow.
+                "enable_seqscan": "off",
                 "statement_timeout": f"{COMMAND_S * 1000:.0f}",
                 "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S * 1000:.0f}",
             },

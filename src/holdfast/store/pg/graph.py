@@ -40,6 +40,10 @@ ENDED = "state in ('succeeded', 'failed', 'cancelled')"
 TURN_MAX = 500  # jobs moved on in one transaction
 ROUNDS_MAX = 50  # of a chain of jobs that fail each other; a later call goes on from there
 
+# In all that follows jobs are found by "id = any(array)", whatever they are then joined with:
+# that is the one form which follows the primary key even in a plan that was made, and kept,
+# while the table was small.
+
 # Opens the edges of ``gone`` (id, state), whose rows and successors are locked; ``path`` has
 # its edges, and those of others. Returns which jobs are ``ready`` to run now, and which are
 # ``due`` to be moved on themselves.
@@ -65,7 +69,7 @@ opened as materialized (
                     and (j.{ENDED} or j.state = 'blocked' and o.bad is not null),
            updated_at = clock_timestamp()
       from opened o
-     where j.id = o.succ
+     where j.id = o.succ and j.id = any(array(select succ from opened))
     returning j.id, j.queue, j.state, j.remaining, j.reserving, j.passed
 ), let_go as (
     delete from resource_shared s
@@ -77,20 +81,16 @@ select id, queue, state = 'queued' as ready,
  where remaining = 0 and not passed and state <> 'running' and state <> 'waiting'
 """
 
-# Which jobs a statement is about, to be joined by id: a plan made while the table was small
-# then walks it once at worst, and not once for each of them, as it does with "= any($1)".
-THESE = "unnest($1::uuid[]) as these (id)"
-
 # $1: which of those that have ended and wait for nobody.
 MOVE_ON = f"""
 with due as materialized (
-    select id from {THESE} join job using (id) where not passed and remaining = 0 and {ENDED}
+    select id from job where id = any($1) and not passed and remaining = 0 and {ENDED}
 ), path as materialized (
     select e.pred, e.succ, e.kind from due d join job_edge e on e.pred = d.id
 ), locked as materialized (
     select j.id, j.state, j.remaining, j.passed, j.successors
       from job j
-     where j.id in (select id from due union select succ from path)
+     where j.id = any(array(select id from due union select succ from path))
      order by j.id
        for no key update of j
 ), gone as (
@@ -98,7 +98,7 @@ with due as materialized (
        set passed = true
       from locked l
      where j.id = l.id and not l.passed and l.remaining = 0 and l.{ENDED}
-       and l.id in (select id from due)
+       and j.id = any(array(select id from due))
        and l.successors = (select count(*) from path where pred = l.id)
     returning j.id, j.state
 ), {PASS_ON}
@@ -109,10 +109,9 @@ select l.id, null, false, true
    and l.id not in (select id from gone)
 """
 
-WANTS = f"""
-select id, queue, holder, exclusive, shared
-  from {THESE} join job using (id)
- where state = 'blocked' and reserving and remaining = 0
+WANTS = """
+select id, queue, holder, exclusive, shared from job
+ where id = any($1) and state = 'blocked' and reserving and remaining = 0
  order by due_at, id
 """
 MAKE_TAILS = """
@@ -148,9 +147,9 @@ insert into resource_shared (holder, resource, job)
 select * from unnest($1::uuid[], $2::text[], $3::uuid[])
 """
 
-LOCK_JOBS = f"""
-select j.id, j.kind, j.queue, j.state, j.passed, j.parent, j.remaining, j.reserving, j.attempts
-  from {THESE} join job j on j.id = these.id order by j.id for no key update of j
+LOCK_JOBS = """
+select id, kind, queue, state, passed, parent, remaining, reserving, attempts
+  from job where id = any($1) order by id for no key update
 """
 ADD_EDGES = """
 insert into job_edge (pred, succ, kind)
@@ -382,11 +381,13 @@ async def lock_tails(conn: Connection, wants: Sequence[Want]) -> dict[Place, Tai
     if not modes:
         return {}
     holders, names = _columns(modes)
-    await conn.execute(MAKE_TAILS, holders, names)
     # Those who only share need not wait for each other.
     how = "update" if any(modes.values()) else "share"
-    rows = await conn.fetch(LOCK_TAILS.format(how=how), holders, names)
-    tails = {(row["holder"], row["resource"]): Tail(row["exclusive"]) for row in rows}
+    tails: dict[Place, Tail] = {}
+    while len(tails) < len(modes):  # again if one was purged in between
+        await conn.execute(MAKE_TAILS, holders, names)
+        rows = await conn.fetch(LOCK_TAILS.format(how=how), holders, names)
+        tails = {(row["holder"], row["resource"]): Tail(row["exclusive"]) for row in rows}
     alone = [place for place, mode in modes.items() if mode]
     if alone:
         for row in await conn.fetch(SHARED, *_columns(alone)):

@@ -15,7 +15,7 @@ from holdfast.errors import FenceLostError, InvalidInputError
 from holdfast.store.events import TEXT_CHARS_MAX
 from holdfast.store.model import HeldJob, Hold, StepEnd
 from holdfast.store.pg.database import Connection, Database, Row
-from holdfast.store.pg.graph import ENDED, PASS_ON, THESE, PgGraph
+from holdfast.store.pg.graph import ENDED, PASS_ON, PgGraph
 from holdfast.store.pg.notify import EVENTS
 from holdfast.store.pg.rows import bounded_error, bounded_progress, job_of
 
@@ -37,10 +37,9 @@ with picked as materialized (
                      limit q.room
                        for no key update skip locked) j
 ), again as materialized (
-    select j.id, j.kind, j.step_open
-      from unnest($7::uuid[]) as lost (id) join job j on j.id = lost.id
-     where j.state = 'running' and j.queue is not null and {HELD}
-       for no key update of j skip locked
+    select id, kind, step_open from job
+     where id = any($7::uuid[]) and state = 'running' and queue is not null and {HELD}
+       for no key update skip locked
 )
 update job j
    set state = 'running', owner = $1, run_epoch = $2, wake_at = null,
@@ -50,14 +49,14 @@ update job j
   from (select * from picked union all select * from again) p,
        unnest($5::text[], $6::text[]) as k (kind, step)
  where j.id = p.id and k.kind = p.kind
+   and j.id = any(array(select id from picked union all select id from again))
 returning j.*, p.step_open as resumed, clock_timestamp() as now
 """
 
 RELEASE = f"""
-update job j set state = 'queued', updated_at = clock_timestamp()
-  from unnest($3::uuid[]) as these (id)
- where j.id = these.id and j.state = 'running' and j.queue is not null and {HELD}
-returning j.queue
+update job set state = 'queued', updated_at = clock_timestamp()
+ where id = any($3) and state = 'running' and queue is not null and {HELD}
+returning queue
 """
 
 RUNNING = """
@@ -80,7 +79,7 @@ with given as materialized (
     select j.id, j.state, j.step, j.attempt, j.step_open, j.owner, j.run_epoch,
            j.remaining, j.successors
       from job j
-     where j.id in (select id from given union select succ from path)
+     where j.id = any(array(select id from given union select succ from path))
      order by j.id
        for no key update of j
 ), seen as materialized (
@@ -100,7 +99,8 @@ with given as materialized (
            passed = g.next_step is null and l.remaining = 0
                and l.successors = coalesce(s.edges, 0) and not coalesce(s.to_given, false)
       from given g join locked l using (id) left join seen s using (id)
-     where j.id = g.id and l.state = 'running' and l.step = g.step and l.attempt = g.attempt
+     where j.id = g.id and j.id = any(array(select id from given))
+       and l.state = 'running' and l.step = g.step and l.attempt = g.attempt
        and l.step_open and l.owner = $1 and l.run_epoch = $2 and {LIVES}
     returning j.id, j.queue, j.state, j.error, j.requested_by, j.kind, j.passed, j.remaining
 ), gone as (
@@ -178,35 +178,36 @@ select
 """
 # Judged on one snapshot, before the row is locked: an incarnation that is gone stays so, but a
 # new one is not in it. So only a row that is still the same is taken.
-ORPHANS = f"""
+ORPHANS = """
 with orphan as materialized (
-    select j.id, j.owner, j.run_epoch from {THESE} join job j on j.id = these.id
-     where j.state = 'running' and j.queue is not null
+    select j.id, j.owner, j.run_epoch from job j
+     where j.id = any($1) and j.state = 'running' and j.queue is not null
        and not exists (select from member m where m.id = j.owner and m.epoch = j.run_epoch
                           and m.state <> 'gone')
 ), locked as (
     select j.id from job j join orphan o using (id)
-     where j.state = 'running' and j.owner = o.owner and j.run_epoch = o.run_epoch
+     where j.id = any($1) and j.state = 'running'
+       and j.owner = o.owner and j.run_epoch = o.run_epoch
      order by j.id
        for no key update of j skip locked
 )
 update job j
    set state = 'queued', updated_at = clock_timestamp()
-  from locked where j.id = locked.id
+  from locked where j.id = locked.id and j.id = any($1)
 returning j.queue
 """
-EXPIRE = f"""
+EXPIRE = """
 with locked as (
-    select j.id from {THESE} join job j on j.id = these.id
-     where j.state = 'blocked' and j.deadline <= clock_timestamp()
-     order by j.id for no key update of j skip locked
+    select id from job
+     where id = any($1) and state = 'blocked' and deadline <= clock_timestamp()
+     order by id for no key update skip locked
 )
 update job j
    set state = 'failed', finished_at = clock_timestamp(), updated_at = clock_timestamp(),
        passed = j.remaining = 0 and j.successors = 0,
        error = jsonb_build_object('code', 'deadline', 'message',
                                   'the deadline passed before the job could begin')
-  from locked where j.id = locked.id
+  from locked where j.id = locked.id and j.id = any($1)
 returning j.id
 """
 
@@ -226,16 +227,22 @@ with old as (
 )
 delete from job j using old where j.id = old.id
 """
-# A tail that nobody holds or waits in, and the rows of shared ones that are gone.
+# Tails that nobody holds or waits in. Judged on one snapshot: so only one whose last comer is
+# still the same goes. (Shared ones who come meanwhile are found by their own rows.)
 PURGE_TAILS = """
-with free as (
-    select holder, resource from resource_tail t
+with free as materialized (
+    select holder, resource, exclusive from resource_tail t
      where not exists (select from job j where j.id = t.exclusive and not j.passed)
        and not exists (select from resource_shared s
                         where s.holder = t.holder and s.resource = t.resource)
-     limit $1 for update skip locked
+     limit $1
+), locked as (
+    select t.holder, t.resource from resource_tail t join free using (holder, resource)
+     where t.exclusive is not distinct from free.exclusive
+     order by t.holder, t.resource
+       for update of t skip locked
 )
-delete from resource_tail t using free f where t.holder = f.holder and t.resource = f.resource
+delete from resource_tail t using locked l where t.holder = l.holder and t.resource = l.resource
 """
 
 HOLD = f"""

@@ -29,7 +29,7 @@ create unique index job_one_active on job (object_id)
 create index job_due on job (coalesce(wake_at, '-infinity'::timestamptz))
     where state in ('queued', 'running', 'waiting') and queue is null;
 create index job_by_object on job (object_id, created_at desc) where object_id is not null;
-create index job_unstarted on job (created_at, id)
+create index job_unstarted on job (kind, created_at, id)
     where state = 'queued' and run_epoch is null and queue is null;
 
 -- What a worker may claim, in the order of the line. Timers lie beyond what is due, and
