@@ -7,6 +7,7 @@ from holdfast.baremetal.drivers import (
     FAKE,
     INTERFACES,
     REDFISH,
+    connection_fault,
     does_something,
     driver_named,
     info_fault,
@@ -41,6 +42,30 @@ def test_an_address_that_is_none_is_refused(address: object):
 @pytest.mark.parametrize("address", ["http://bmc:8000", "https://10.0.0.1", "bmc.example.org"])
 def test_an_address_is_a_url_whose_scheme_may_be_missing(address: str):
     assert info_fault(REDFISH, {"redfish_address": address}) is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "http://bmc/../x",
+            "http://bmc/%2e%2e/x",
+            "http://bmc?x=1",
+            "http://bmc#x",
+            "http://bmc?",
+        ),
+        *("http://b\nmc", "http://bmc\x00", "http://bmc%00", "http://bmc:65536", "http://bmc:0"),
+        *("http://good\\@evil", "http://@evil", "bmc evil"),
+    ],
+)
+def test_an_address_that_leads_elsewhere_than_it_seems_is_refused(address: str):
+    assert "redfish_address" in (connection_fault({"redfish_address": address}) or "")
+
+
+@pytest.mark.parametrize("system", ["/redfish/v1/../x", "/redfish/v1/%2E%2e/x", "/a?b", "/a\n"])
+def test_a_system_id_that_leads_elsewhere_is_refused(system: str):
+    assert "redfish_system_id" in (connection_fault({"redfish_system_id": system}) or "")
+    assert connection_fault({"redfish_system_id": "/redfish/v1/Systems/1..2"}) is None
 
 
 def test_other_wrong_values_are_named():

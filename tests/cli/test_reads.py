@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from holdfast.cli import context
 from holdfast.cli.main import cli
+from holdfast.errors import NotFoundError
 
 NOW = time.time()
 MEMBER = {
@@ -43,8 +44,9 @@ CLAIMS = [
     {"shard": 0, "owner": "a1", "incarnation": 7, "epoch": 9, "objects": 3, "since": NOW},
     {"shard": 1, "owner": "a2", "incarnation": 6, "epoch": 8, "objects": 0, "since": NOW},
 ]
+J1 = "11111111-1111-4111-8111-111111111111"
 JOB = {
-    "id": "j1",
+    "id": J1,
     "kind": "node.deploy",
     "object": {"kind": "node", "id": "n1"},
     "state": "waiting",
@@ -76,7 +78,7 @@ ANSWERS: dict[str, Any] = {
     "/ring": {"rings": [RING]},
     "/claims": {"group": "", "claims": CLAIMS},
     "/jobs": {"jobs": [JOB]},
-    "/jobs/j1": {
+    "/jobs/" + J1: {
         "job": {
             **JOB,
             "journal": [
@@ -159,11 +161,11 @@ def test_why_answers_in_sentences():
 
 def test_jobs_shows_progress_and_owners():
     _, row = shown("jobs").splitlines()
-    assert row.split()[:7] == ["j1", "node.deploy", "n1", "waiting", "wait_agent", "4/10", "2"]
+    assert row.split()[:7] == [J1, "node.deploy", "n1", "waiting", "wait_agent", "4/10", "2"]
 
 
 def test_a_job_is_shown_with_its_journal():
-    text = shown("jobs", "show", "j1")
+    text = shown("jobs", "show", J1)
     assert "power_off" in text
     assert "+2.00 s" in text
 
@@ -180,3 +182,32 @@ def test_drain_takes_a_slot_or_an_id():
 )
 def test_json_is_the_document(argv: tuple[str, ...]):
     assert isinstance(json.loads(shown("-o", "json", *argv)), dict)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("why", ""), "no such node"),
+        (("jobs", "show", ""), "no such job"),
+        (("jobs", "show", "zz"), "no such job: 'zz'"),
+        (("jobs", "cancel", "zz"), "no such job: 'zz'"),
+    ],
+)
+def test_what_names_nothing_is_said_to_be_nothing(argv: tuple[str, ...], said: str):
+    result = CliRunner().invoke(cli, list(argv))
+    assert isinstance(result.exception, NotFoundError)
+    assert said in result.exception.message
+    assert Canned.posted == []
+
+
+def test_a_job_of_an_older_api_is_shown_without_what_it_does_not_tell(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setitem(ANSWERS, f"/jobs/{J1}", {"job": JOB})
+    assert "node.deploy" in shown("jobs", "show", J1)
+
+
+def test_an_error_that_ends_with_a_full_stop_gets_no_second_one(monkeypatch: pytest.MonkeyPatch):
+    failed = {**JOB, "error": {"code": "bmc", "message": "the BMC refused."}}
+    monkeypatch.setitem(ANSWERS, "/why/n1", {**WHY, "job": failed})
+    assert "Its last error: the BMC refused.\n" in shown("why", "n1") + "\n"

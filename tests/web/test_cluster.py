@@ -22,7 +22,10 @@ def parts(parts: AppParts) -> AppParts:
     async def find_node(ident: str) -> UUID | None:
         return NODE if ident in ("n7", str(NODE)) else None
 
-    return replace(parts, find_node=find_node)
+    async def remarks(node: UUID) -> list[str]:
+        return [f"{node.int} has no ports."]
+
+    return replace(parts, find_node=find_node, remarks=remarks)
 
 
 @pytest.fixture
@@ -101,7 +104,7 @@ async def test_why_explains_a_node_by_name_or_uuid(admin: httpx.AsyncClient, job
     for ident in ("n7", str(NODE)):
         document = (await admin.get(f"/cluster/v1/why/{ident}")).json()
         assert document["object"] == {"kind": "node", "id": str(NODE)}
-        assert document["sentences"]
+        assert document["sentences"][-1] == "7 has no ports."  # what the product says
     answer = await admin.get("/cluster/v1/why/nobody")
     assert answer.status_code == 404
     assert answer.json() == {"code": "not_found", "message": "there is no node nobody"}

@@ -12,11 +12,13 @@ from uuid import UUID
 
 import msgspec
 
+from holdfast.store.model import Json
+
 # The keys of driver_info that are secret; in the API they read as "******".
 SECRET_KEYS = frozenset({"redfish_password", "ipmi_password"})
 
 # Columns of ``node`` that hold secrets; a rotation of the master key re-wraps them.
-SEALED_COLUMNS = ("driver_secrets", "agent_secret")
+SEALED_COLUMNS = ("driver_secrets", "agent_secret", "instance_secrets")
 
 
 class SecretBox(Protocol):
@@ -43,6 +45,21 @@ def decrypt_driver_secrets(box: SecretBox, node: UUID, blob: bytes | None) -> di
     if blob is None:
         return {}
     return msgspec.json.decode(box.decrypt(blob, _context(node, "driver")), type=dict[str, str])
+
+
+def encrypt_instance_secrets(box: SecretBox, node: UUID, secrets: dict[str, Json]) -> bytes | None:
+    """For the column ``instance_secrets``; None if there are none."""
+    if not secrets:
+        return None
+    return box.encrypt(msgspec.json.encode(secrets), _context(node, "instance"))
+
+
+def decrypt_instance_secrets(box: SecretBox, node: UUID, blob: bytes | None) -> dict[str, Json]:
+    """The secret half of a node's instance_info."""
+    if blob is None:
+        return {}
+    opened = box.decrypt(blob, _context(node, "instance"))
+    return msgspec.json.decode(opened, type=dict[str, Json])
 
 
 def encrypt_agent_token(box: SecretBox, node: UUID, boot: UUID, token: str) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -34,8 +34,15 @@ INTERFACES = (
 """Kinds of interfaces a driver is made of, in the order of the API's answers."""
 
 _SECRET = re.compile(
-    r"password|passwd|secret|token|credential|private_key|community", re.IGNORECASE
+    r"password|passwd|passphrase|secret|token|credential|private_?key|api_?key|community",
+    re.IGNORECASE,
 )
+
+# Control characters (urlsplit drops some), blanks, backslashes, query and fragment.
+_ASTRAY = re.compile(r"[\x00-\x20\x7f-\xa0\\?#]")
+
+CONFIGDRIVE = "configdrive"
+"""The key of ``instance_info`` that holds the user data for the instance."""
 
 _AUTH_TYPES = ("auto", "basic", "session")
 
@@ -70,13 +77,10 @@ def does_something(implementation: str) -> bool:
 
 
 def _redfish_fault(info: Info) -> str | None:
-    address = info["redfish_address"]
-    if not isinstance(address, str) or not _is_address(address):
-        return "driver_info/redfish_address must be the BMC's URL: http(s)://host[:port]"
+    if fault := connection_fault(info):
+        return fault
     if info.get("redfish_auth_type", "auto") not in _AUTH_TYPES:
         return f"driver_info/redfish_auth_type must be one of: {', '.join(_AUTH_TYPES)}"
-    if not isinstance(info.get("redfish_system_id", ""), str):
-        return "driver_info/redfish_system_id must be a path such as /redfish/v1/Systems/1"
     return None
 
 
@@ -99,7 +103,8 @@ REDFISH = Driver(
     },
     properties={
         "redfish_address": "URL of the BMC: http(s)://host[:port], https if it names no "
-        "scheme. Required.",
+        "scheme. Required. Whoever changes it, redfish_verify_ca or redfish_auth_type "
+        "gives redfish_password again along with it.",
         "redfish_username": "User account of the BMC with administrator or operator rights.",
         "redfish_password": "Password of that account. Written only, never shown.",
         "redfish_system_id": "Path of the system, such as /redfish/v1/Systems/1. "
@@ -183,6 +188,11 @@ def is_secret(key: str) -> bool:
     return _SECRET.search(key) is not None
 
 
+def is_instance_secret(key: str) -> bool:
+    """Whether an ``instance_info`` key holds a secret, as a config drive does."""
+    return key == CONFIGDRIVE or is_secret(key)
+
+
 def missing_info(driver: Driver, driver_info: Info) -> list[str]:
     """Required keys that are absent or empty."""
     return [key for key in driver.required if not driver_info.get(key)]
@@ -195,10 +205,42 @@ def info_fault(driver: Driver, driver_info: Info) -> str | None:
     return driver.fault(driver_info)
 
 
+CONNECTION = ("redfish_address", "redfish_verify_ca", "redfish_auth_type")
+"""The keys of ``driver_info`` that decide who gets to see the BMC's password."""
+
+
+def connection_fault(driver_info: Info) -> str | None:
+    """Why no BMC can be reached by what is given; None if it can. What is not given is fine."""
+    address = driver_info.get("redfish_address")
+    if address and not (isinstance(address, str) and _is_address(address)):
+        return (
+            "driver_info/redfish_address must be the BMC's URL: http(s)://host[:port], "
+            "without account, query, fragment and '..'"
+        )
+    system = driver_info.get("redfish_system_id")
+    if system is not None and not (isinstance(system, str) and _stays_below(system)):
+        return (
+            "driver_info/redfish_system_id must be a path such as /redfish/v1/Systems/1, "
+            "without query, fragment and '..'"
+        )
+    return None
+
+
 def _is_address(address: str) -> bool:
     """A URL with a host; without a scheme https is meant."""
+    if not _stays_below(address):
+        return False
     try:
         parts = urlsplit(address if "://" in address else f"https://{address}")
+        reachable = bool(parts.hostname) and parts.port != 0  # .port raises past 65535
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+    return parts.scheme in ("http", "https") and reachable and "@" not in parts.netloc
+
+
+def _stays_below(path: str) -> bool:
+    """Whether a URL or path has nothing that leads a reader of it elsewhere."""
+    plain = unquote(path)
+    if _ASTRAY.search(path) or _ASTRAY.search(plain):
+        return False
+    return ".." not in plain.split("/")

@@ -25,6 +25,9 @@ class BaremetalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     locked_wait_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 3.0
     """How long a change of a node that a job has in hand waits for its turn, before 409
     (Ironic: ``node_locked_retry_attempts``, a second apart)."""
+    document_bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=16777216)] = 262144
+    """Most bytes that each JSON document of a node or its like may have (``extra``,
+    ``properties``, ``driver_info``, ...). A configdrive goes by the request's limit instead."""
     heartbeat_s: Annotated[int, msgspec.Meta(ge=1, le=86400)] = 300
     """How often a ramdisk agent is asked to report (Ironic: ``heartbeat_timeout``)."""
     manage_timeout_s: Seconds = 600.0

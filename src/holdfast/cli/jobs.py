@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from uuid import UUID
 
 import click
 
 from holdfast.cli.context import Cli, table
-from holdfast.cli.reads import segment
+from holdfast.errors import NotFoundError
 
 Document = dict[str, Any]
 COLUMNS = ("job", "kind", "object", "state", "step", "progress", "owners", "age", "message")
@@ -52,12 +53,22 @@ def _message(job: Document) -> str:
     return said if job.get("ahead") is None else f"{said}, {job['ahead']} ahead of it"
 
 
+def _job_id(text: str) -> UUID:
+    """Jobs are named by their ids; what is none names no job."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFoundError(
+            f"there is no such job: {text!r} is no job's id; `holdfast jobs` lists them"
+        ) from None
+
+
 @jobs.command()
 @click.argument("job")
 @click.pass_obj
 def show(obj: Cli, job: str) -> None:
     """One job, with the journal of its completed steps."""
-    document: Document = obj.client().get(f"/jobs/{segment(job)}")
+    document: Document = obj.client().get(f"/jobs/{_job_id(job)}")
     one = document["job"]
     if obj.output != "table":
         obj.show(document, COLUMNS, [_row(one)])
@@ -69,7 +80,7 @@ def show(obj: Cli, job: str) -> None:
     began = one["created_at"]
     rows = [
         (s["ordinal"], s["step"], s["attempt"], s["epoch"], f"+{s['finished_at'] - began:.2f} s")
-        for s in one["journal"]
+        for s in one.get("journal", ())
     ]
     click.echo("\n" + table(("#", "completed step", "attempt", "epoch", "at"), rows))
 
@@ -79,5 +90,5 @@ def show(obj: Cli, job: str) -> None:
 @click.pass_obj
 def cancel(obj: Cli, job: str) -> None:
     """Ask for the job's cancellation."""
-    document: Document = obj.client().post(f"/jobs/{segment(job)}/cancel")
+    document: Document = obj.client().post(f"/jobs/{_job_id(job)}/cancel")
     obj.show(document, COLUMNS, [_row(document["job"])])

@@ -10,6 +10,7 @@ import click
 
 from holdfast.cli.client import ClientError
 from holdfast.cli.context import Cli
+from holdfast.errors import NotFoundError
 
 Document = dict[str, Any]
 MEMBER_COLUMNS = ("slot", "role", "state", "host", "zone", "group", "epoch", "lease", "version")
@@ -134,6 +135,8 @@ def owners(obj: Cli, group: str, shards: bool) -> None:
 @click.pass_obj
 def why(obj: Cli, node: str) -> None:
     """Why NODE (a name or UUID) is as it is: owner, claim, job, what it waits for."""
+    if not node:
+        raise NotFoundError("there is no such node: its name is empty")
     document: Document = obj.client().get(f"/why/{segment(node)}")
     if obj.output != "table":
         obj.show(document, ("node",), [(node,)])
@@ -161,7 +164,7 @@ def _times(document: Document, now: float) -> list[str]:
     if job["deadline"] is not None:
         lines.append(f"If it has not ended in {job['deadline'] - now:.0f} s it fails.")
     if job["error"] is not None:
-        lines.append(f"Its last error: {job['error']['message']}.")
+        lines.append(f"Its last error: {job['error']['message'].removesuffix('.')}.")
     return lines
 
 

@@ -238,20 +238,21 @@ def _sentences(
     elif last is not None:
         outcome = last.state.value
         why = f": {last.error.message}" if last.error else ""
-        lines.append(f"No job runs. The last one, {last.kind}, {outcome}{why}.")
+        lines.append(f"No job runs. The last one, {last.kind}, {outcome}{why.removesuffix('.')}.")
     else:
         lines.append("No job has run on it yet.")
     return lines
 
 
 def _job_sentence(job: Job, ahead: int | None) -> str:
+    said = job.progress_message.removesuffix(".")
     owners = f", run by {job.attempts} owners in turn" if job.attempts > 1 else ""
     where = f"in step {job.step} ({job.progress_done} of {job.progress_total}{owners})"
     if job.kept_back:
         before = "" if ahead is None else f", {ahead} ahead of it"
-        return f"Job {job.kind} {job.progress_message}{before}."
+        return f"Job {job.kind} {said}{before}."
     if job.cancel_requested:
         return f"Job {job.kind} is being aborted {where}."
     if job.state is JobState.WAITING:
-        return f"Job {job.kind} waits {where}: {job.progress_message}."
+        return f"Job {job.kind} waits {where}: {said}."
     return f"Job {job.kind} is {job.state.value} {where}."

@@ -24,10 +24,12 @@ from holdfast.ops.settings import http_url
 from holdfast.ops.sockets import to_pass, url_of
 from holdfast.ops.supervisor import ChildSpec
 from holdfast.store.embedded import EmbeddedPostgres
-from holdfast.store.keyring import Keyring
+from holdfast.store.keyring import MASTER_KEY_VARIABLE, Keyring
 
 POSTGRES: Final = "postgres"
 STOP_STAGES: Final = {"conductor": 0, "api": 1, "rack": 2, POSTGRES: 3}
+# The gateway has no access to the database, so it is not told where that is either.
+KEPT_FROM: Final = {"rack": frozenset({"HOLDFAST_DATABASE__URL", MASTER_KEY_VARIABLE})}
 _PREDECESSOR_S: Final = 30.0  # how long a database left behind by a killed supervisor may take
 
 
@@ -92,9 +94,10 @@ def _role(
     sockets: Sequence[socket.socket],
 ) -> ChildSpec:
     mine = sockets if role == "api" else ()
+    kept = {k: v for k, v in shared.items() if k not in KEPT_FROM.get(role, ())}
     launch = Launch(
         argv=(sys.executable, "-P", "-m", "holdfast.cli.main", "run", role, "--slot", slot),
-        env={**shared, **(to_pass(mine) if mine else {})},
+        env={**kept, **(to_pass(mine) if mine else {})},
         pass_fds=tuple(sock.fileno() for sock in mine),
     )
 

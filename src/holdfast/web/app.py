@@ -40,14 +40,19 @@ async def _no_node(_ident: str) -> UUID | None:
     return None
 
 
+async def _no_remarks(_node: UUID) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True, kw_only=True)
 class AppParts:
     """What an application is assembled from.
 
     ``apis``: the products' (identity and cluster are added here). ``ports``: local TCP
     port -> name of the API at its root. ``registered``: whether this process is a member
-    whose lease can be trusted. ``find_node``: node name or UUID -> UUID. ``waker``: told
-    when the event log grows.
+    whose lease can be trusted. ``find_node``: node name or UUID -> UUID;
+    ``remarks``: what is to be said of a node with a job. ``waker``: told when the event log
+    grows.
     """
 
     identity: Identity
@@ -58,6 +63,7 @@ class AppParts:
     ports: Mapping[int, str] = field(default_factory=dict[int, str])
     registered: Callable[[], bool] = _always
     find_node: cluster.FindNode = _no_node
+    remarks: cluster.Remarks = _no_remarks
     waker: Waker = field(default_factory=Patience)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -150,7 +156,7 @@ def _cluster_api(parts: AppParts, health: Health) -> Api:
         draining=lambda: health.draining,
         settings=parts.settings,
     )
-    return cluster.api(parts.store, parts.find_node, desk)
+    return cluster.api(parts.store, parts.find_node, desk, parts.remarks)
 
 
 def _check_mounts(apis: tuple[Api, ...], ports: Mapping[int, str]) -> None:

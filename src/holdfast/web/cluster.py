@@ -42,8 +42,12 @@ POLICIES = (
 FindNode = Callable[[str], Awaitable[UUID | None]]
 """A node's name or UUID -> its UUID, or None."""
 
+Remarks = Callable[[UUID], Awaitable[list[str]]]
+"""What a product has to say about a node with a job, as sentences."""
+
 TheStore: TypeAlias = NamedDependency[SkipValidation[Store]]
 TheFinder: TypeAlias = NamedDependency[SkipValidation[FindNode]]
+TheRemarks: TypeAlias = NamedDependency[SkipValidation[Remarks]]
 
 Document = dict[str, Any]
 _READ = {"policy": "cluster:read"}
@@ -192,11 +196,16 @@ def _step_document(step: StepRecord) -> Document:
 
 
 @get("/v1/why/{node:str}", opt=_READ)
-async def why(store: TheStore, find_node: TheFinder, node: FromPath[str]) -> Document:
+async def why(
+    store: TheStore, find_node: TheFinder, remarks: TheRemarks, node: FromPath[str]
+) -> Document:
     """Why a node is where it is: owner, claim, wish, job, in sentences."""
-    document = await explain(store, await _node(find_node, node))
+    found = await _node(find_node, node)
+    document = await explain(store, found)
     if document is None:
         raise NotFoundError(f"there is no node {node}")
+    if document["job"] is not None:
+        document["sentences"] += await remarks(found.id)
     return document
 
 
@@ -223,25 +232,28 @@ _ROUTES = [
 ]
 
 
-def _router(path: str, store: Store, find_node: FindNode, desk: EventDesk) -> Router:
+def _router(
+    path: str, store: Store, find_node: FindNode, desk: EventDesk, remarks: Remarks
+) -> Router:
     return Router(
         path=path,
         route_handlers=list(_ROUTES),
         dependencies={
             "store": Provide(lambda: store, sync_to_thread=False),
             "find_node": Provide(lambda: find_node, sync_to_thread=False),
+            "remarks": Provide(lambda: remarks, sync_to_thread=False),
             "desk": Provide(lambda: desk, sync_to_thread=False),
         },
     )
 
 
-def api(store: Store, find_node: FindNode, desk: EventDesk) -> Api:
+def api(store: Store, find_node: FindNode, desk: EventDesk, remarks: Remarks) -> Api:
     """The cluster API over a store."""
 
     @functools.cache
     def described() -> Document:
         config = OpenAPIConfig(title="Holdfast cluster API", version="1", path="/unserved")
-        routes = _router("/cluster", store, find_node, desk)
+        routes = _router("/cluster", store, find_node, desk, remarks)
         caller = {"caller": Provide(provide_caller, sync_to_thread=False)}
         app = Litestar([routes], openapi_config=config, dependencies=caller)
         return app.openapi_schema.to_schema()
@@ -251,6 +263,6 @@ def api(store: Store, find_node: FindNode, desk: EventDesk) -> Api:
         """This API in OpenAPI 3.1; made at the first request."""
         return described()
 
-    router = _router("/", store, find_node, desk)
+    router = _router("/", store, find_node, desk, remarks)
     router.register(schema)
     return Api(name="cluster", prefix="/cluster", router=router, policies=POLICIES)

@@ -307,3 +307,34 @@ async def test_boot_devices_are_named_and_set(client: httpx.AsyncClient):
     assert (await client.get(path)).json() == {"boot_device": None, "persistent": None}
     assert (await client.put(path, json={"boot_device": "tape"})).status_code == 400
     assert (await client.put(path, json={"boot_device": "pxe"})).status_code == 204
+
+
+@pytest.mark.parametrize("extra", [{"a": "x\0y"}, {"x\0y": 1}, {"a": [{"b": "\0"}]}])
+async def test_a_nul_in_a_document_is_refused(client: httpx.AsyncClient, extra: dict[str, Any]):
+    made = await client.post("/v1/nodes", json={**NEW, "extra": extra})
+    assert (made.status_code, "NUL character" in fault(made)) == (400, True)
+    node = await create(client, extra={"a": "a backslash: \\u0000"})
+    operations = [{"op": "add", "path": "/extra", "value": extra}]
+    changed = await client.patch(f"/v1/nodes/{node['uuid']}", json=operations)
+    assert (changed.status_code, "NUL character" in fault(changed)) == (400, True)
+
+
+@pytest.mark.parametrize("name", ["owner", "driver", "marker", "shard", "sort_key", "wings"])
+async def test_a_nul_in_a_query_is_refused(client: httpx.AsyncClient, name: str):
+    refused = await client.get(f"/v1/nodes?{name}=a%00b")
+    assert refused.status_code == 400
+    assert name in fault(refused)
+
+
+@pytest.mark.parametrize("kind", ["ports", "portgroups", "chassis"])
+async def test_documents_of_other_things_are_bounded_too(client: httpx.AsyncClient, kind: str):
+    node = (await create(client))["uuid"]
+    given: dict[str, Any] = {} if kind == "chassis" else {"node_uuid": node}
+    given |= {"address": "52:54:00:00:00:01"} if kind == "ports" else {}
+    big = "x" * 262_144
+    refused = await client.post(f"/v1/{kind}", json={**given, "extra": {"a": big}})
+    assert (refused.status_code, "extra is too large" in fault(refused)) == (400, True)
+    made = (await client.post(f"/v1/{kind}", json=given)).json()["uuid"]
+    operations = [{"op": "add", "path": "/extra/a", "value": big}]
+    refused = await client.patch(f"/v1/{kind}/{made}", json=operations)
+    assert (refused.status_code, "extra is too large" in fault(refused)) == (400, True)

@@ -58,7 +58,7 @@ async def test_documents_are_named_and_not_shown(fixture: BaremetalFixture):
     secret = {**REDFISH, "redfish_password": "hunter2"}
     await fixture.baremetal.nodes.update(ALICE, "n1", replace("/driver_info", secret))
     events = await told(fixture)
-    assert events[-1].data == {"changed": {"driver_info": "…"}}
+    assert events[-1].data == {"changed": {"driver_info.redfish_password": "…"}}
     assert "hunter2" not in msgspec.json.encode(events).decode()
 
 

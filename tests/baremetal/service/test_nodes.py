@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from tests.baremetal.people import ADMIN, ALICE, BOB, REDFISH, BaremetalFixture, caller
@@ -40,6 +40,11 @@ async def test_what_is_not_given_gets_the_drivers_defaults(fixture: BaremetalFix
         ({"driver_info": {"redfish_password": 7}}, "redfish_password"),
         ({"driver_info": {"redfish_password": "******"}}, "redfish_password"),
         ({"driver_info": {"deep": [{"er": {"password": "sesame"}}]}}, "deep/er/password"),
+        ({"driver_info": {"redfish_address": "http://u:sesame@bmc"}}, "redfish_address"),
+        ({"driver_info": {"redfish_address": "u:sesame@bmc"}}, "redfish_address"),
+        ({"driver_info": {"deploy_iso": "https://u:sesame@host/iso"}}, "deploy_iso"),
+        ({"instance_info": {"image_source": "https://u:sesame@host/i"}}, "image_source"),
+        ({"instance_info": {"configdrive": "******"}}, "configdrive"),
         ({"uuid": "seven"}, "uuid"),
         ({"name": "a name"}, "a name"),
         ({"name": "detail"}, "detail"),
@@ -112,6 +117,59 @@ async def test_a_masked_secret_that_comes_back_stays_what_it_was(fixture: Bareme
     assert decrypt_driver_secrets(fixture.vault, uuid, row["driver_secrets"]) == {
         "bmc_token": "another"
     }
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("redfish_address", "http://elsewhere"),
+        ("redfish_verify_ca", False),
+        ("redfish_auth_type", "basic"),
+    ],
+)
+async def test_a_stored_password_goes_nowhere_else_unless_it_is_given_again(
+    fixture: BaremetalFixture, key: str, value: Any
+):
+    """Security: whoever may change where a BMC is does not thereby learn its password."""
+    nodes = fixture.baremetal.nodes
+    info = {**REDFISH, "redfish_password": "sesame"}
+    ident = str(await fixture.node(ALICE, driver_info=info))
+    move = change(f"/driver_info/{key}", value)
+    whole = change("/driver_info", {**info, key: value, "redfish_password": "******"})
+    masked = [*move, *change("/driver_info/redfish_password", "******")]
+    for who in (ALICE, ADMIN):
+        for operations in (move, whole, masked):
+            with pytest.raises(InvalidInputError, match="send redfish_password again"):
+                await nodes.update(who, ident, operations)
+    away = [{"op": "remove", "path": "/driver_info/redfish_address"}]
+    with pytest.raises(InvalidInputError, match="send redfish_password again"):
+        await nodes.update(ALICE, ident, away)
+    await nodes.update(ALICE, ident, change("/driver_info/redfish_system_id", "/redfish/v1/x"))
+    await nodes.update(ALICE, ident, [*move, *change("/driver_info/redfish_password", "anew")])
+    row = await fixture.row(UUID(ident))
+    assert row["driver_info"][key] == value
+
+
+async def test_a_misleading_address_is_refused_when_it_is_written(fixture: BaremetalFixture):
+    bad = {"redfish_address": "http://bmc/../x"}
+    with pytest.raises(InvalidInputError, match="redfish_address"):
+        await fixture.node(driver_info=bad)
+    uuid = await fixture.node()
+    with pytest.raises(InvalidInputError, match="redfish_address"):
+        await fixture.baremetal.nodes.update(ADMIN, str(uuid), change("/driver_info", bad))
+
+
+@pytest.mark.parametrize(
+    "name", ["extra", "properties", "driver_info", "instance_info", "network_data"]
+)
+async def test_a_document_is_bounded_and_a_configdrive_is_not(fixture: BaremetalFixture, name: str):
+    big = "x" * 262_144
+    given: dict[str, Any] = {name: {"a": big}}
+    with pytest.raises(InvalidInputError, match=f"{name} is too large: it may have 262144 bytes"):
+        await fixture.node(**given)
+    uuid = await fixture.node(instance_info={"configdrive": big})
+    with pytest.raises(InvalidInputError, match=f"{name} is too large"):
+        await fixture.baremetal.nodes.update(ADMIN, str(uuid), change(f"/{name}/a", big))
 
 
 async def test_a_patch_changes_what_it_names_and_nothing_else(fixture: BaremetalFixture):

@@ -67,6 +67,14 @@ async def test_a_marker_that_is_not_there_is_said(fixture: BaremetalFixture):
         await names(fixture, page={"marker": uuid4()})
 
 
+async def test_the_marker_of_another_project_is_not_there_either(fixture: BaremetalFixture):
+    foreign = await fixture.node(ALICE)
+    query = PageQuery(fields=("name",), marker=foreign)
+    with pytest.raises(NotFoundError, match=f"The marker {foreign} could not be found"):
+        await fixture.baremetal.read.nodes(BOB, NodeFilter(), query)
+    assert await fixture.baremetal.read.nodes(ALICE, NodeFilter(), query) == []
+
+
 async def test_a_page_has_at_most_what_the_settings_say(fixture: BaremetalFixture):
     read = fixture.baremetal.read
     assert [read.page_size(asked) for asked in (None, 0, 7, 1000)] == [50, 50, 7, 50]

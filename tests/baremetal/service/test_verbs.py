@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.baremetal.people import ADMIN, ALICE, BOB, BaremetalFixture
 
+from holdfast.baremetal.credentials import decrypt_instance_secrets
 from holdfast.baremetal.errors import (
     InvalidTransitionError,
     NodeLockedError,
@@ -14,6 +15,8 @@ from holdfast.baremetal.errors import (
 from holdfast.baremetal.resources import CleanStep, DeployStep
 from holdfast.baremetal.service.verbs import BootDevice, PowerRequest, ProvisionRequest
 from holdfast.errors import InvalidInputError, NotFoundError
+
+MAC = "52:54:00:aa:bb:01"
 
 
 async def ask(fixture: BaremetalFixture, uuid: object, target: str, **rest: Any) -> None:
@@ -174,6 +177,24 @@ async def test_missing_driver_info_names_the_keys(fixture: BaremetalFixture):
     assert verdict["network"]["result"] is True
 
 
+async def test_a_node_without_ports_is_told_that_its_agent_cannot_find_it(
+    fixture: BaremetalFixture,
+):
+    uuid = await fixture.node(state="wait call-back")
+    upkeep = fixture.baremetal.upkeep
+    verdict = await upkeep.validate(ADMIN, str(uuid))
+    for kind in ("boot", "deploy"):
+        assert verdict[kind]["result"] is False
+        assert f"openstack baremetal port create --node {uuid}" in verdict[kind]["reason"]
+    assert verdict["power"]["result"] is True
+    assert "the node has no ports" in (await upkeep.remarks(uuid))[0]
+    await fixture.baremetal.ports.create(ADMIN, {"node_uuid": str(uuid), "address": MAC})
+    verdict = await upkeep.validate(ADMIN, str(uuid))
+    assert (verdict["boot"], verdict["deploy"]) == ({"result": True}, {"result": True})
+    assert await upkeep.remarks(uuid) == []
+    assert await upkeep.remarks(await fixture.node(state="available")) == []
+
+
 async def test_marks_of_operators_come_before_what_is_asked(fixture: BaremetalFixture):
     protected = await fixture.node(state="active", protected=True)
     for verb in ("deleted", "rebuild"):
@@ -187,13 +208,48 @@ async def test_marks_of_operators_come_before_what_is_asked(fixture: BaremetalFi
         await ask(fixture, resting, "active")
 
 
+async def test_a_config_drive_is_sealed_and_only_its_equal_is_the_same_request(
+    fixture: BaremetalFixture,
+):
+    uuid = await fixture.node(state="available", instance_info={"api_key": "hushhush"})
+    await ask(fixture, uuid, "active", configdrive="TOPSECRET")
+    await ask(fixture, uuid, "active", configdrive="TOPSECRET")
+    for other in ({"configdrive": "OTHER"}, {}):
+        with pytest.raises(InvalidTransitionError):
+            await ask(fixture, uuid, "active", **other)
+    assert len(await fixture.store.jobs()) == 1
+    text = await fixture.db.fetchval(
+        "select (select n::text from node n where n.uuid = $1)"
+        " || (select string_agg(j::text, ' ') from job j)",
+        uuid,
+    )
+    clear = text + (await fixture.row(uuid))["instance_secrets"].decode("latin-1")
+    assert "TOPSECRET" not in clear
+    assert "hushhush" not in clear
+    for word in (b"TOPSECRET", b"hushhush"):
+        assert word.hex() not in text
+    opened = decrypt_instance_secrets(
+        fixture.vault, uuid, (await fixture.row(uuid))["instance_secrets"]
+    )
+    assert opened == {"api_key": "hushhush", "configdrive": "TOPSECRET"}
+
+
+async def test_every_change_of_provision_state_is_dated(fixture: BaremetalFixture):
+    uuid = await fixture.node(state="available")
+    dated = (await fixture.row(uuid))["provision_updated_at"]
+    await fixture.set(uuid, provision_state="available")
+    assert (await fixture.row(uuid))["provision_updated_at"] == dated
+    await fixture.set(uuid, provision_state="active")
+    assert (await fixture.row(uuid))["provision_updated_at"] > dated
+
+
 async def test_a_config_drive_goes_with_the_deployment(fixture: BaremetalFixture):
     uuid = await fixture.node(state="available", instance_info={"image_source": "http://i"})
     with pytest.raises(InvalidInputError, match="config drive"):
         await ask(fixture, uuid, "manage", configdrive="H4sI")
     await ask(fixture, uuid, "active", configdrive={"meta_data": {}})
     info = (await fixture.row(uuid))["instance_info"]
-    assert info == {"image_source": "http://i", "configdrive": {"meta_data": {}}}
+    assert info == {"image_source": "http://i", "configdrive": "******"}
     shown = await fixture.baremetal.read.node(ADMIN, str(uuid), ("instance_info",))
     assert b'"configdrive": "******"' in bytes(shown["instance_info"])
 

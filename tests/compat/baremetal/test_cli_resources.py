@@ -137,15 +137,19 @@ STEPS = [{"interface": "deploy", "step": "erase_devices", "args": {}}]
 
 
 def test_deploy_templates_and_runbooks_come_and_go(client: Client, fake: str):
-    for thing, order in (("deploy template", "priority"), ("runbook", "order")):
+    named: tuple[tuple[str, str, list[str]], ...] = (
+        ("deploy template", "priority", ["CUSTOM_WIPE"]),
+        ("runbook", "order", ["--name", "CUSTOM_WIPE"]),
+    )
+    for thing, order, name in named:
         words = [BAREMETAL, *thing.split()]
         steps = json.dumps([step | {order: 10} for step in STEPS])
-        made = client.json(*words, "create", "--name", "CUSTOM_WIPE", "--steps", steps)
+        made = client.json(*words, "create", *name, "--steps", steps)
         assert made["steps"] == json.loads(steps)
         client.done(*words, "set", "CUSTOM_WIPE", "--extra", "a=1")
         assert client.json(*words, "show", "CUSTOM_WIPE")["extra"] == {"a": 1}
         assert made["uuid"] in ids(client.json(*words, "list"))
-        taken = client.refused(*words, "create", "--name", "CUSTOM_WIPE", "--steps", steps)
+        taken = client.refused(*words, "create", *name, "--steps", steps)
         assert "already exists" in taken
         client.done(*words, "delete", "CUSTOM_WIPE")
 

@@ -28,9 +28,12 @@ def datadir(tmp_path: Path) -> DataDir:
 
 def test_a_data_directory_for_its_owner_only_is_well(datadir: DataDir):
     datadir.secret(datadir.gateway_secret)
-    assert [f.level for f in host.data_directory(datadir)] == [Level.OK]
-    datadir.root.chmod(0o711)  # PostgreSQL's own user passes through
-    assert [f.level for f in host.data_directory(datadir)] == [Level.OK]
+    [finding] = host.data_directory(datadir)
+    assert (finding.level, "for its owner only" in finding.found) == (Level.OK, True)
+    for mode in (0o701, 0o711):  # PostgreSQL's own user passes through
+        datadir.root.chmod(mode)
+        [finding] = host.data_directory(datadir)
+        assert (finding.level, "others can pass" in finding.found) == (Level.OK, True)
 
 
 def test_everything_that_others_can_read_is_named(datadir: DataDir):
@@ -140,3 +143,16 @@ def test_names_of_other_systems_in_the_configuration_are_told():
     assert host.configuration(loaded)[0].level is Level.OK
     renamed = msgspec.structs.replace(loaded, warnings=("x is called y here",))
     assert host.configuration(renamed)[0].level is Level.WARN
+
+
+def test_under_a_running_supervisor_the_apis_may_be_elsewhere(living: int):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        settings = Settings(
+            api=ApiSettings(port=int(sock.getsockname()[1])),
+            rack=RackSettings(port=0),
+            supervisor=SupervisorSettings(port=living),
+        )
+        api, supervisor = host.ports(settings)
+    assert (api.level, supervisor.level) == (Level.OK, Level.OK)
+    assert "not looked at" in api.found

@@ -115,6 +115,19 @@ async def test_a_machine_is_deployed_by_its_bmc_and_its_agent_and_the_journal_is
     assert (verdict.ok, verdict.effects) == (True, 5)
 
 
+async def test_an_agent_whose_port_was_taken_meanwhile_calls_from_another(rig):
+    callback = await boot_ramdisk(rig)
+    reset = "Systems/1/Actions/ComputerSystem.Reset"
+    assert await rig.bmc("POST", reset, {"ResetType": "ForceOff"}) == 204
+    thief = HttpServer(rig.ironic, "127.0.0.1", int(callback.rpartition(":")[2]))
+    await thief.open()
+    another = await boot_ramdisk(rig)
+    thief.close()
+    assert another != callback
+    done = await rig.agent(another, "standby.sync")
+    assert done["command_status"] == "SUCCEEDED"
+
+
 async def test_machines_are_listed_with_their_addresses_and_filtered(rig):
     _, listed = await rig.control("GET", "machines")
     assert len({machine["address"] for machine in listed["machines"]}) == 3

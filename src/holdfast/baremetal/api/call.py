@@ -72,9 +72,12 @@ class Call:
         if not body:
             return None
         try:
-            return msgspec.json.decode(body)
+            decoded: Json = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as fault:
             raise InvalidInputError(f"The body is not valid JSON: {fault}") from None
+        if b"\\u0000" in body and _has_nul(decoded):
+            raise InvalidInputError("The body has a NUL character (\\u0000), which cannot be kept")
+        return decoded
 
     async def object(self) -> dict[str, Json]:
         """The body as a JSON object."""
@@ -140,6 +143,8 @@ class Query:
         value = self._rest.pop(name, None)
         if value is not None:
             require(self._minor, since)
+            if "\0" in value:
+                raise InvalidInputError(f"Invalid {name}: it has a NUL character")
         return value
 
     def flag(self, name: str, since: int = 1) -> bool | None:
@@ -214,6 +219,21 @@ class Query:
         """The query string of the next page."""
         kept = {name: v for name, v in self._given.items() if name not in ("limit", "marker")}
         return urlencode({**kept, "limit": limit, "marker": marker})
+
+
+def _has_nul(document: Json) -> bool:
+    """Whether a text or key anywhere in it has a NUL, which PostgreSQL cannot keep."""
+    pending: list[Json] = [document]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str) and "\0" in value:
+            return True
+        if isinstance(value, dict):
+            pending.extend(cast("dict[str, Json]", value))
+            pending.extend(cast("dict[str, Json]", value).values())
+        elif isinstance(value, list):
+            pending.extend(cast("list[Json]", value))
+    return False
 
 
 TheCall: TypeAlias = NamedDependency[SkipValidation[Call]]  # named ``call``

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from litestar import Response, delete, get, patch, post
 from litestar.response.base import ASGIResponse
 
@@ -109,9 +107,7 @@ async def list_ports_of_portgroup_in_detail(call: TheCall, ident: Segment) -> Re
 
 
 async def _ports(call: Call, ident: str, path: str, names: tuple[str, ...]) -> Response[bytes]:
-    found = await call.baremetal.read.one(PORTGROUPS, call.caller, ident, ("uuid",))
-    path = f"portgroups/{ident}/{path}"
-    return await page_of_ports(call, path, names, portgroup=UUID(found["uuid"]))
+    return await page_of_ports(call, f"portgroups/{ident}/{path}", names, portgroup=ident)
 
 
 @patch("/v1/portgroups/{ident:str}", opt=UPDATE)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from litestar import Response, delete, get, patch, post
 from litestar.response.base import ASGIResponse
 
@@ -59,14 +57,14 @@ async def page_of_ports(
     names: tuple[str, ...],
     *,
     node: str | None = None,
-    portgroup: UUID | None = None,
+    portgroup: str | None = None,
 ) -> Response[bytes]:
     """A page of ports by the filters in the query; only of that node or port group, if given."""
     query = call.query
     asked = PortFilter(
         address=query.text("address"),
         node=node or query.text("node", 6) or query.text("node_uuid"),
-        portgroup=portgroup or query.uuid("portgroup", 24),
+        portgroup=portgroup or query.text("portgroup", 24),
         shard=query.names("shard", 82),
     )
     return await answer_page(

@@ -290,6 +290,7 @@ class Workshop:
             return outcome
         gone: Patch = {
             "instance_info": {},
+            "instance_secrets": None,
             "instance_uuid": None,
             "allocation_uuid": None,
             "agent_secret": None,

@@ -10,6 +10,7 @@ from holdfast.baremetal.credentials import (
     SecretBox,
     decrypt_agent_token,
     decrypt_driver_secrets,
+    decrypt_instance_secrets,
 )
 from holdfast.baremetal.drivers import FAKE, FAKE_POWER_DELAY
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
@@ -108,6 +109,13 @@ class Machine:
             origin,
             self._settings.command_timeout_s,
         )
+
+    def instance_info(self) -> dict[str, Json]:
+        """With its secrets, for the agent's commands only: never into memo or arguments."""
+        node = self._ctx.object
+        info: dict[str, Json] = node.get("instance_info") or {}
+        opened = decrypt_instance_secrets(self._box, node["uuid"], node.get("instance_secrets"))
+        return info | {key: value for key, value in opened.items() if key in info}
 
     async def power(self) -> tuple[str | None, bool]:
         """The power state, and whether a transition is under way."""

@@ -132,7 +132,8 @@ class Ramdisk:
                 code="callback_timeout",
                 message="the ramdisk agent did not call back within "
                 f"{self._settings.callback_timeout_s:.0f} s of power on; check that the machine "
-                "boots the ramdisk and reaches this API",
+                "boots the ramdisk and reaches this API, and that the node has a port with its "
+                "MAC address (openstack baremetal port list --node)",
             )
         return Sleep(
             seconds=left_s,
@@ -141,8 +142,10 @@ class Ramdisk:
         )
 
     async def _plan(self, ctx: StepContext) -> Outcome:
-        answer = await self._machine(ctx).agent(
-            f"{self._task}.get_{self._task}_steps", {"node": agent_node(ctx.object), "ports": []}
+        machine = self._machine(ctx)
+        answer = await machine.agent(
+            f"{self._task}.get_{self._task}_steps",
+            {"node": agent_node(ctx.object, machine.instance_info()), "ports": []},
         )
         if answer.get("command_status") not in (None, "SUCCEEDED"):
             return Fail(code="agent_failed", message=_complaint("listing its steps", answer))
@@ -184,7 +187,7 @@ class Ramdisk:
             f"{self._task}.{name}",
             {
                 "step": steps[index],
-                "node": agent_node(ctx.object),
+                "node": agent_node(ctx.object, machine.instance_info()),
                 "ports": [],
                 f"{self._task}_version": memo["version"],
             },
@@ -223,13 +226,14 @@ class Ramdisk:
         return Done(patch={"agent_secret": None, "agent_boot": None, "agent_url": None})
 
 
-def agent_node(node: dict[str, Json]) -> dict[str, Json]:
-    """What the agent is told of its node: never a credential."""
-    shown = ("name", "driver", "properties", "instance_info", "instance_uuid", "resource_class")
+def agent_node(node: dict[str, Json], instance_info: dict[str, Json]) -> dict[str, Json]:
+    """What the agent is told of its node: never a credential of the machine's own."""
+    shown = ("name", "driver", "properties", "instance_uuid", "resource_class")
     told = {key: node.get(key) for key in shown}
     told["instance_uuid"] = None if told["instance_uuid"] is None else str(told["instance_uuid"])
     return {
         **told,
+        "instance_info": instance_info,
         "uuid": str(node["uuid"]),
         "driver_internal_info": {},
         "provision_state": node["provision_state"],

@@ -39,17 +39,18 @@ class Baremetal:
         self, store: PgStore, vault: SecretBox, settings: BaremetalSettings, *, shards: int
     ) -> None:
         db, types = store.db, settings.enabled_hardware_types
+        bytes_max = settings.document_bytes_max
         self.settings = settings
         secrets = NodeSecrets(vault)
         self.read = Reader(db, settings.page_max)
-        self.nodes = Nodes(db, secrets, Placement(store, shards), types)
-        self.ports = Ports(db)
-        self.portgroups = Portgroups(db)
-        self.chassis = Chassis(db)
-        self.allocations = Allocations(db)
-        self.deploy_templates = DeployTemplates(db)
-        self.runbooks = Runbooks(db)
-        self.verbs = Verbs(db, store, settings)
+        self.nodes = Nodes(db, secrets, Placement(store, shards), types, bytes_max)
+        self.ports = Ports(db, bytes_max)
+        self.portgroups = Portgroups(db, bytes_max)
+        self.chassis = Chassis(db, bytes_max)
+        self.allocations = Allocations(db, bytes_max)
+        self.deploy_templates = DeployTemplates(db, bytes_max)
+        self.runbooks = Runbooks(db, bytes_max)
+        self.verbs = Verbs(db, store, secrets, settings)
         self.upkeep = Upkeep(db)
         self.vifs = Vifs(db)
         self.ramdisk = Ramdisk(db, store, secrets, settings)

@@ -95,9 +95,9 @@ update node
 class Allocations:
     """Creates, changes and deletes allocations; and decides them, where ``run`` runs."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, document_bytes_max: int) -> None:
         self._db = db
-        self._records = Records(db, ALLOCATIONS, models.ALLOCATION, _BROKEN)
+        self._records = Records(db, ALLOCATIONS, models.ALLOCATION, _BROKEN, document_bytes_max)
         self._asked = asyncio.Event()
 
     # -- what clients ask for ---------------------------------------------------------------

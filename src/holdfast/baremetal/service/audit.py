@@ -8,7 +8,7 @@ secrets, which is every document, are named and not shown.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from holdfast.baremetal import models
@@ -19,6 +19,9 @@ from holdfast.store.pg.database import Connection
 from holdfast.store.pg.events import record
 
 HIDDEN = "…"
+
+_KEYS_MAX = 32  # named of one document
+_KEY_CHARS_MAX = 64
 
 
 async def audit(
@@ -69,6 +72,29 @@ def projects_of(node: NodeRow) -> tuple[str | None, ...]:
 def shown(values: Mapping[str, Json]) -> dict[str, Json]:
     """What was set to what, documents hidden."""
     return {name: _plain(value) for name, value in values.items()}
+
+
+def shown_changes(was: Mapping[str, Json], now: Mapping[str, Json]) -> dict[str, Json]:
+    """What was set to what; of a document the keys that differ, such as ``extra.rack``."""
+    found: dict[str, Json] = {}
+    for name, value in now.items():
+        before = was.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            found |= _changed_keys(
+                name, cast("dict[str, Json]", before), cast("dict[str, Json]", value)
+            )
+        else:
+            found[name] = _plain(value)
+    return found
+
+
+def _changed_keys(name: str, was: dict[str, Json], now: dict[str, Json]) -> dict[str, Json]:
+    missing = object()
+    keys = sorted(k for k in {*was, *now} if was.get(k, missing) != now.get(k, missing))
+    found: dict[str, Json] = {f"{name}.{key[:_KEY_CHARS_MAX]}": HIDDEN for key in keys[:_KEYS_MAX]}
+    if len(keys) > _KEYS_MAX:
+        found[name] = HIDDEN  # and more
+    return found
 
 
 def _plain(value: Json) -> Json:

@@ -24,8 +24,8 @@ _BROKEN: Broken = {
 class Chassis:
     """Creates, updates and deletes chassis. They are the administrators'."""
 
-    def __init__(self, db: Database) -> None:
-        self._records = Records(db, CHASSIS, models.CHASSIS, _BROKEN)
+    def __init__(self, db: Database, document_bytes_max: int) -> None:
+        self._records = Records(db, CHASSIS, models.CHASSIS, _BROKEN, document_bytes_max)
 
     async def create(self, document: Values) -> UUID:
         """Create a chassis from the fields a client gave; returns its UUID."""

@@ -47,11 +47,11 @@ class NodeFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PortFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which ports. ``node``: a node's UUID or name."""
+    """Which ports. ``node`` and ``portgroup``: by UUID or name."""
 
     address: str | None = None
     node: str | None = None
-    portgroup: UUID | None = None
+    portgroup: str | None = None
     shard: tuple[str, ...] | None = None
 
 
@@ -129,14 +129,16 @@ def add_node_filter(where: Where, asked: NodeFilter) -> None:
         where.add("n.parent_node is null")
 
 
-def add_port_filter(where: Where, asked: PortFilter, node: UUID | None) -> None:
-    """The conditions of a ``PortFilter``; ``node`` is the one it names."""
+def add_port_filter(
+    where: Where, asked: PortFilter, node: UUID | None, portgroup: UUID | None
+) -> None:
+    """The conditions of a ``PortFilter``; ``node`` and ``portgroup`` are those it names."""
     if asked.address is not None:
         where.add("p.address = {}", asked.address.lower())
     if node is not None:
         where.add("p.node_uuid = {}", node)
-    if asked.portgroup is not None:
-        where.add("p.portgroup_uuid = {}", asked.portgroup)
+    if portgroup is not None:
+        where.add("p.portgroup_uuid = {}", portgroup)
     if asked.shard is not None:
         where.add("n.shard_key = any({}::text[])", list(asked.shard))
 

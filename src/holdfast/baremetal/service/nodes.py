@@ -15,18 +15,19 @@ from sqlalchemy import delete, func, insert, select, update
 from holdfast.baremetal import fields, models
 from holdfast.baremetal.drivers import driver_named
 from holdfast.baremetal.service import patch
-from holdfast.baremetal.service.audit import audit, audit_node, shown, tell_changes
+from holdfast.baremetal.service.audit import audit, audit_node, shown_changes, tell_changes
 from holdfast.baremetal.service.placement import Placement
 from holdfast.baremetal.service.rows import NodeRow, find_node, refuse_if_locked
 from holdfast.baremetal.service.rules import (
     check_change,
+    check_connection,
     check_creation,
     default_of,
     interfaces_of,
     protected,
 )
 from holdfast.baremetal.service.secrets import MASK, NodeSecrets
-from holdfast.baremetal.service.writing import Broken, Values, named
+from holdfast.baremetal.service.writing import Broken, Values, check_sizes, named
 from holdfast.baremetal.states import DELETABLE, Provision
 from holdfast.errors import ConflictError, InvalidInputError
 from holdfast.identity.policy import Caller
@@ -34,6 +35,8 @@ from holdfast.store.model import Json
 from holdfast.store.pg.database import Connection, Database
 
 _ADDRESS = "redfish_address"
+# Sealing the same twice gives two blobs.
+_INCOMPARABLE = ("provision_state", "driver_secrets", "instance_secrets")
 _BROKEN: Broken = {
     "node_name_key": (ConflictError, "A node with name {name} already exists."),
     "node_instance_uuid_key": (
@@ -54,11 +57,13 @@ class Nodes:
         secrets: NodeSecrets,
         placement: Placement,
         hardware_types: Collection[str],
+        document_bytes_max: int,
     ) -> None:
         self._db = db
         self._secrets = secrets
         self._placement = placement
         self._hardware_types = hardware_types
+        self._document_bytes_max = document_bytes_max
 
     async def create(self, caller: Caller, document: Values, state: Provision) -> UUID:
         """Create a node from the fields a client gave; returns its UUID.
@@ -69,6 +74,7 @@ class Nodes:
         given = self._checked(document, create=True)
         driver_named(given["driver"], self._hardware_types)
         check_creation(caller, given)
+        check_sizes(fields.NODE, given, self._document_bytes_max)
         uuid: UUID = given.pop("uuid", None) or uuid4()
         columns = self._columns(uuid, given, driver=given["driver"], sealed=None)
         columns.setdefault("owner", None if caller.everywhere else caller.project_id)
@@ -96,17 +102,22 @@ class Nodes:
     async def _same_or_conflict(self, caller: Caller, uuid: UUID, columns: Values) -> None:
         """Whether the node that has this UUID is what was asked for now."""
         taken = ConflictError(f"A node with UUID {uuid} already exists.")
-        compared = [name for name in columns if name not in ("provision_state", "driver_secrets")]
+        compared = [name for name in columns if name not in _INCOMPARABLE]
         row = await self._db.fetchrow(
-            select(models.NODE.c.driver_secrets, *(models.NODE.c[name] for name in compared)).where(
-                models.NODE.c.uuid == uuid
-            )
+            select(
+                models.NODE.c.driver_secrets,
+                models.NODE.c.instance_secrets,
+                *(models.NODE.c[name] for name in compared),
+            ).where(models.NODE.c.uuid == uuid)
         )
         if row is None or not caller.may_see(row["project"]):
             raise taken
         asked, there = (
-            self._secrets.open_driver(uuid, sealed)
-            for sealed in (columns.get("driver_secrets"), row["driver_secrets"])
+            (
+                self._secrets.open_driver(uuid, of.get("driver_secrets")),
+                self._secrets.open_instance(uuid, of.get("instance_secrets")),
+            )
+            for of in (columns, dict(row.items()))
         )
         if asked != there or any(row[name] != columns[name] for name in compared):
             raise taken
@@ -135,11 +146,21 @@ class Nodes:
             wanted = patch.apply(parsed, present)
             changed = self._changed(node, present, wanted, reset_interfaces=reset_interfaces)
             check_change(caller, node, changed)
+            check_sizes(
+                fields.NODE,
+                {n: v for n, v in changed.items() if n in wanted},
+                self._document_bytes_max,
+            )
             driver = changed.get("driver", node.driver)
             if driver != node.driver:
                 driver_named(driver, self._hardware_types)
             columns |= self._columns(
-                node.uuid, changed, driver=driver, sealed=node.driver_secrets, node=node
+                node.uuid,
+                changed,
+                driver=driver,
+                sealed=node.driver_secrets,
+                sealed_instance=await _instance_secrets(conn, node.uuid, changed),
+                node=node,
             )
             if group != node.grp or _address_moves(node, columns):
                 # A new place or a new BMC is a new life: every older token is void.
@@ -149,7 +170,9 @@ class Nodes:
                 .where(models.NODE.c.uuid == node.uuid)
                 .values(updated_at=func.clock_timestamp(), **columns)
             )
-            await audit_node(conn, "node.update", node, {"changed": shown(changed)})
+            await audit_node(
+                conn, "node.update", node, {"changed": shown_changes(present, changed)}
+            )
             await tell_changes(conn, node, changed)
             return node.uuid
 
@@ -216,6 +239,7 @@ class Nodes:
         *,
         driver: str,
         sealed: bytes | None,
+        sealed_instance: bytes | None = None,
         node: NodeRow | None = None,
     ) -> Values:
         """Wire fields as columns: interfaces together, secrets apart."""
@@ -229,8 +253,13 @@ class Nodes:
             present = node.interfaces if node else {}
             columns["interfaces"] = interfaces_of(driver_named(driver), present, asked)
         if "driver_info" in values:
+            check_connection(node.driver_info if node else {}, values["driver_info"])
             columns["driver_info"], columns["driver_secrets"] = self._secrets.split_driver(
                 uuid, values["driver_info"], sealed
+            )
+        if "instance_info" in values:
+            columns["instance_info"], columns["instance_secrets"] = self._secrets.split_instance(
+                uuid, values["instance_info"], sealed_instance
             )
         return columns
 
@@ -274,6 +303,13 @@ async def _present(conn: Connection, uuid: UUID, names: list[str]) -> Values:
         value: Any = row[column.name] if row is not None else None
         found[name] = value.get(name) if column.name == "interfaces" else value
     return found
+
+
+async def _instance_secrets(conn: Connection, uuid: UUID, changed: Values) -> bytes | None:
+    """What is sealed of instance_info; read only for a change of it, as it may be large."""
+    if "instance_info" not in changed:
+        return None
+    return await conn.fetchval("select instance_secrets from node where uuid = $1", uuid)
 
 
 def _address_moves(node: NodeRow, columns: Values) -> bool:

@@ -21,6 +21,7 @@ from holdfast.baremetal.service.rules import check_name
 from holdfast.baremetal.service.writing import (
     Broken,
     Values,
+    check_sizes,
     checked,
     named,
     patched,
@@ -49,8 +50,9 @@ _BROKEN: Broken = {
 class Portgroups:
     """Creates, updates and deletes port groups, while no job has the node in hand."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, document_bytes_max: int) -> None:
         self._db = db
+        self._document_bytes_max = document_bytes_max
 
     async def create(self, caller: Caller, document: Values) -> UUID:
         """Create a port group from the fields a client gave; returns its UUID."""
@@ -58,6 +60,7 @@ class Portgroups:
         required(document, "node_uuid")
         ident = str(document["node_uuid"])
         given = _clean(checked(PORTGROUPS, {k: v for k, v in document.items() if k != "node_uuid"}))
+        check_sizes(PORTGROUPS.fields, given, self._document_bytes_max)
         uuid: UUID = given.setdefault("uuid", uuid4())
 
         async def work(conn: Connection) -> None:
@@ -91,6 +94,7 @@ class Portgroups:
             present = {name: None if row is None else row[name] for name in touched}
             wanted.clear()
             wanted.update(_clean(patched(PORTGROUPS, parsed, present)))
+            check_sizes(PORTGROUPS.fields, wanted, self._document_bytes_max)
             if wanted.get("node_uuid", node.uuid) != node.uuid:
                 raise ConflictError("A port group stays with its node: make one on the other")
             await conn.execute(

@@ -21,6 +21,7 @@ from holdfast.baremetal.service.rules import check_name
 from holdfast.baremetal.service.writing import (
     Broken,
     Values,
+    check_sizes,
     checked,
     named,
     patched,
@@ -43,8 +44,9 @@ _BROKEN: Broken = {
 class Ports:
     """Creates, updates and deletes ports. Changes wait while a job has the node in hand."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, document_bytes_max: int) -> None:
         self._db = db
+        self._document_bytes_max = document_bytes_max
 
     async def create(self, caller: Caller, document: Values) -> UUID:
         """Create a port from the fields a client gave; returns its UUID."""
@@ -52,6 +54,7 @@ class Ports:
         required(document, "address", "node_uuid")
         ident = str(document["node_uuid"])
         given = _clean(checked(PORTS, {k: v for k, v in document.items() if k != "node_uuid"}))
+        check_sizes(PORTS.fields, given, self._document_bytes_max)
         uuid: UUID = given.setdefault("uuid", uuid4())
 
         async def work(conn: Connection) -> None:
@@ -81,6 +84,7 @@ class Ports:
             present = {} if row is None else dict(row.items())
             wanted.clear()
             wanted.update(_clean(patched(PORTS, parsed, {n: present[n] for n in touched})))
+            check_sizes(PORTS.fields, wanted, self._document_bytes_max)
             if "node_uuid" in wanted:
                 target = await _its_node(conn, caller, str(wanted["node_uuid"]))
                 target.require_managed_by(caller, "moving a port to it")

@@ -29,8 +29,10 @@ _RUNBOOK_TAKEN: Broken = {
 class DeployTemplates:
     """Steps that each deployment runs whose instance asks for the trait of their name."""
 
-    def __init__(self, db: Database) -> None:
-        self._records = Records(db, DEPLOY_TEMPLATES, models.DEPLOY_TEMPLATE, _TEMPLATE_TAKEN)
+    def __init__(self, db: Database, document_bytes_max: int) -> None:
+        self._records = Records(
+            db, DEPLOY_TEMPLATES, models.DEPLOY_TEMPLATE, _TEMPLATE_TAKEN, document_bytes_max
+        )
 
     async def create(self, document: Values) -> UUID:
         """Create a template; returns its UUID."""
@@ -51,8 +53,8 @@ class DeployTemplates:
 class Runbooks:
     """Steps for manual cleaning, kept by a project or, if public, by the administrators."""
 
-    def __init__(self, db: Database) -> None:
-        self._records = Records(db, RUNBOOKS, models.RUNBOOK, _RUNBOOK_TAKEN)
+    def __init__(self, db: Database, document_bytes_max: int) -> None:
+        self._records = Records(db, RUNBOOKS, models.RUNBOOK, _RUNBOOK_TAKEN, document_bytes_max)
 
     async def create(self, caller: Caller, document: Values) -> UUID:
         """Create a runbook of the caller's project; returns its UUID."""

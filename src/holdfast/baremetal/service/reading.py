@@ -100,9 +100,12 @@ class Reader:
         return await self.page(NODES, caller, query, where, joins)
 
     async def ports(self, caller: Caller, asked: PortFilter, query: PageQuery) -> list[Document]:
-        """A page of ports. Raises ``NotFoundError`` if the node it names is not there."""
-        where = Where()
-        add_port_filter(where, asked, await self._node_asked(caller, asked.node))
+        """A page of ports. Raises ``NotFoundError`` if what it names is not there."""
+        where, group = Where(), None
+        node = await self._node_asked(caller, asked.node)
+        if asked.portgroup is not None:
+            group = UUID((await self.one(PORTGROUPS, caller, asked.portgroup, ()))["_uuid"])
+        add_port_filter(where, asked, node, group)
         return await self.page(PORTS, caller, query, where)
 
     async def portgroups(
@@ -145,7 +148,7 @@ class Reader:
             where.add(resource.visible_to(caller, "{}"), caller.project_id)
         order = order_of(resource, query)
         if query.marker is not None:
-            value = await self._marker_value(resource, order, query.marker)
+            value = await self._marker_value(resource, caller, order, query.marker)
             order.add_after(where, query.marker, value)
         chosen = selection(resource, query.fields, joins)
         sql = (
@@ -154,9 +157,15 @@ class Reader:
         )
         return documents(await self._db.fetch(sql, *where.params), chosen.json)
 
-    async def _marker_value(self, resource: Resource, order: Order, marker: UUID) -> Any:
+    async def _marker_value(
+        self, resource: Resource, caller: Caller, order: Order, marker: UUID
+    ) -> Any:
+        """Its sort key. What the caller may not know of is not there."""
         record = await self._db.fetchrow(
-            f"select {order.key} from {resource.source} where {order.uuid} = $1", marker
+            f"select {order.key} from {resource.source} where {order.uuid} = $1 "
+            f"and {resource.visible_to(caller, '$2')}",
+            marker,
+            caller.project_id,
         )
         if record is None:
             raise NotFoundError(f"The marker {marker} could not be found.")

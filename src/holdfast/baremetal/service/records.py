@@ -16,6 +16,7 @@ from holdfast.baremetal.service.rows import ident_condition
 from holdfast.baremetal.service.writing import (
     Broken,
     Values,
+    check_sizes,
     checked,
     named,
     patched,
@@ -35,10 +36,21 @@ def anything(_row: Values, _changes: Values) -> None:
 
 
 class Records:
-    """One table. ``broken``: what its constraints are called in a client's words."""
+    """One table. ``broken``: what its constraints are called in a client's words.
 
-    def __init__(self, db: Database, resource: Resource, table: Table, broken: Broken) -> None:
+    ``document_bytes_max``: what each of its JSON documents may have.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        resource: Resource,
+        table: Table,
+        broken: Broken,
+        document_bytes_max: int,
+    ) -> None:
         self._db = db
+        self._document_bytes_max = document_bytes_max
         self._resource = resource
         self._table = table
         self._broken = {f"{table.name}_pkey": (ConflictError, self._there()), **broken}
@@ -49,7 +61,9 @@ class Records:
     def given(self, document: Values) -> Values:
         """What a client gave for a new one, each value in its field's type."""
         require_writable(self._resource, document, create=True)
-        return checked(self._resource, document)
+        given = checked(self._resource, document)
+        check_sizes(self._resource.fields, given, self._document_bytes_max)
+        return given
 
     async def create(self, values: Values) -> UUID:
         """Create one; returns its UUID."""
@@ -79,6 +93,7 @@ class Records:
             row = await self._locked(conn, caller, ident)
             wanted.clear()
             wanted.update(patched(self._resource, parsed, {n: row[n] for n in touched}))
+            check_sizes(self._resource.fields, wanted, self._document_bytes_max)
             allow(row, wanted)
             await conn.execute(
                 update(self._table)

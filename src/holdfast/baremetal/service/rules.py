@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 from uuid import UUID
 
-from holdfast.baremetal.drivers import INTERFACES, Driver
+from holdfast.baremetal.drivers import (
+    CONNECTION,
+    INTERFACES,
+    Driver,
+    connection_fault,
+    is_secret,
+)
 from holdfast.baremetal.errors import NodeProtectedError
 from holdfast.baremetal.fields import Field, Object
 from holdfast.baremetal.service.rows import NodeRow, as_uuid, is_name
+from holdfast.baremetal.service.secrets import MASK
 from holdfast.baremetal.states import RECONFIGURABLE, Provision
 from holdfast.errors import ConflictError, ForbiddenError, InvalidInputError
 from holdfast.identity.policy import Caller
@@ -101,6 +108,24 @@ def check_change(caller: Caller, node: NodeRow, changed: dict[str, Json]) -> Non
         raise ConflictError(
             f"Node {node.label} is associated with instance {node.instance_uuid}: "
             "remove that before associating another"
+        )
+
+
+def check_connection(was: dict[str, Json], now: dict[str, Json]) -> None:
+    """Whether ``driver_info`` may be changed so. Raises ``InvalidInputError``.
+
+    Secrets go where the other keys say. Who may write those need not know the secrets, so
+    none that is stored is sent anywhere but where it was meant for.
+    """
+    changed = {key: now.get(key) for key in (*was, *now) if was.get(key) != now.get(key)}
+    if fault := connection_fault(changed):
+        raise InvalidInputError(fault)
+    moved = [key for key in CONNECTION if key in changed]
+    kept = sorted(key for key, value in now.items() if is_secret(key) and value == MASK)
+    if was and moved and kept:
+        raise InvalidInputError(
+            f"Changing driver_info/{', '.join(moved)} would send the stored {', '.join(kept)} "
+            f"elsewhere: send {', '.join(kept)} again along with it, in the same patch"
         )
 
 

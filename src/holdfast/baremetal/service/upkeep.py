@@ -19,6 +19,8 @@ from holdfast.store.model import Json
 from holdfast.store.pg.database import Connection, Database
 
 _NEED_DRIVER_INFO = ("boot", "deploy", "inspect", "management", "power")
+_NEED_PORTS = ("boot", "deploy")  # an agent's lookup names the MAC addresses of its machine
+_WAIT_FOR_AGENT = ("wait call-back", "clean wait")
 
 
 class Upkeep:
@@ -115,6 +117,7 @@ class Upkeep:
         node = await find_node(self._db, caller, ident)
         driver = driver_named(node.driver)
         fault = info_fault(driver, node.driver_info)
+        portless = await self._portless(node.uuid) if node.interface("deploy") != "fake" else None
         checked: dict[str, Json] = {}
         for kind in INTERFACES:
             if not does_something(node.interface(kind)):
@@ -122,9 +125,30 @@ class Upkeep:
                 checked[kind] = {"result": None, "reason": reason}
             elif kind in _NEED_DRIVER_INFO and fault is not None:
                 checked[kind] = {"result": False, "reason": fault}
+            elif kind in _NEED_PORTS and portless is not None:
+                checked[kind] = {"result": False, "reason": portless}
             else:
                 checked[kind] = {"result": True}
         return checked
+
+    async def remarks(self, uuid: UUID) -> list[str]:
+        """What an operator should know of a node that waits for its agent: sentences."""
+        waits: bool | None = await self._db.fetchval(
+            "select provision_state = any($2::text[]) from node where uuid = $1",
+            uuid,
+            list(_WAIT_FOR_AGENT),
+        )
+        portless = await self._portless(uuid) if waits else None
+        return [] if portless is None else [f"It may wait in vain: {portless}."]
+
+    async def _portless(self, uuid: UUID) -> str | None:
+        """What a node without ports cannot do; None: it has some."""
+        if await self._db.fetchval("select exists (select from port where node_uuid = $1)", uuid):
+            return None
+        return (
+            "the node has no ports, so the agent of its ramdisk cannot find it by its MAC "
+            f"addresses: openstack baremetal port create --node {uuid} MAC"
+        )
 
     async def inventory(self, caller: Caller, ident: str) -> dict[str, Json]:
         """What inspection found, as JSON texts. Raises ``NotFoundError`` before the first."""

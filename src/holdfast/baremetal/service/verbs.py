@@ -7,13 +7,14 @@ Each writes the node's targets and the job that will do it in one transaction
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from uuid import uuid4
 
 import msgspec
 from sqlalchemy import func, update
 
 from holdfast.baremetal import models
-from holdfast.baremetal.drivers import does_something, driver_named, info_fault
+from holdfast.baremetal.drivers import CONFIGDRIVE, does_something, driver_named, info_fault
 from holdfast.baremetal.errors import (
     InvalidTransitionError,
     NodeLockedError,
@@ -22,6 +23,7 @@ from holdfast.baremetal.errors import (
 from holdfast.baremetal.service.audit import tell_changes
 from holdfast.baremetal.service.rows import NodeRow, find_node, refuse_if_locked
 from holdfast.baremetal.service.rules import protected
+from holdfast.baremetal.service.secrets import NodeSecrets, refuse_userinfo
 from holdfast.baremetal.service.steps import AskedSteps, Steps
 from holdfast.baremetal.settings import BaremetalSettings
 from holdfast.baremetal.states import (
@@ -70,9 +72,12 @@ class BootDevice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Verbs:
     """Submits jobs for nodes, and cancels them."""
 
-    def __init__(self, db: Database, store: Store, settings: BaremetalSettings) -> None:
+    def __init__(
+        self, db: Database, store: Store, secrets: NodeSecrets, settings: BaremetalSettings
+    ) -> None:
         self._db = db
         self._store = store
+        self._secrets = secrets
         self._steps = Steps(db)
         self._timeout_s = {
             JobKind.VERIFY: settings.manage_timeout_s,
@@ -129,12 +134,24 @@ class Verbs:
             patch |= {"inspection_started_at": now, "inspection_finished_at": None}
         expect: dict[str, Json] = {}
         if asked.configdrive is not None:
-            info = await self._db.fetchval(
-                "select instance_info from node where uuid = $1", node.uuid
-            )
-            expect["instance_info"] = info
-            patch["instance_info"] = {**(info or {}), "configdrive": asked.configdrive}
+            expect, with_drive = await self._with_config_drive(node, asked.configdrive)
+            patch |= with_drive
         await self._submit(caller, node, move.job, args, patch, verb=verb, expect=expect)
+
+    async def _with_config_drive(
+        self, node: NodeRow, drive: Json
+    ) -> tuple[dict[str, Json], dict[str, Json]]:
+        """What the columns of instance_info are, and what they become."""
+        row = await self._db.fetchrow(
+            "select instance_info, instance_secrets from node where uuid = $1", node.uuid
+        )
+        was: dict[str, Json] = {} if row is None else dict(row.items())
+        info, sealed = self._secrets.split_instance(
+            node.uuid,
+            {**(was.get("instance_info") or {}), CONFIGDRIVE: drive},
+            was.get("instance_secrets"),
+        )
+        return was, {"instance_info": info, "instance_secrets": sealed}
 
     async def _args(
         self, caller: Caller, node: NodeRow, verb: Verb, asked: ProvisionRequest
@@ -147,6 +164,9 @@ class Verbs:
         args: dict[str, Json] = {"rebuild": True} if verb is Verb.REBUILD else {}
         if steps := await self._steps.of_deployment(node, asked):
             args["deploy_steps"] = steps
+        if asked.configdrive is not None:
+            # It tells an equal request from another; the drive itself is nowhere but sealed.
+            args["configdrive_digest"] = _digest(node, asked.configdrive)
         return args
 
     async def power(self, caller: Caller, ident: str, asked: PowerRequest) -> None:
@@ -189,6 +209,8 @@ class Verbs:
         """Start inserting an image into the virtual CD drive; None: emptying it."""
         node = await find_node(self._db, caller, ident)
         _check_driver_info(node)
+        if url is not None:
+            refuse_userinfo("image_url", url)
         await self._submit(caller, node, JobKind.MEDIA, {"url": url}, {"last_error": None})
 
     async def inject_nmi(self, caller: Caller, ident: str) -> None:
@@ -223,10 +245,14 @@ class Verbs:
         )
         try:
             await self._store.submit(submission)
-        except ConflictError:
+        except ConflictError as fault:
             if await self._under_way(caller, node, frozenset({kind}), args):
                 return
             await self._explain(node, verb)
+            if str(fault.details.get("field", "")).startswith("instance_"):
+                raise ConflictError(  # without the values of those columns
+                    f"instance_info of node {node.label} has just been changed; please retry"
+                ) from None
             raise
 
     async def _under_way(
@@ -296,6 +322,12 @@ class Verbs:
             await tell_changes(conn, node, {"provision_state": move.during})
 
         await self._db.run(work)
+
+
+def _digest(node: NodeRow, drive: Json) -> str:
+    """Short, and bound to the node: equal drives of two nodes do not look equal."""
+    plain = msgspec.json.encode(drive, order="deterministic")
+    return hashlib.sha256(node.uuid.bytes + plain).hexdigest()[:16]
 
 
 def _check_request(verb: Verb, asked: ProvisionRequest) -> None:

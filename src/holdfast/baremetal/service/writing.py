@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from holdfast.baremetal import fields
+from holdfast.baremetal.fields import Field
 from holdfast.baremetal.resources import Resource
 from holdfast.baremetal.service import patch
 from holdfast.baremetal.service.rules import default_of
@@ -27,6 +30,25 @@ def require_writable(resource: Resource, names: Iterable[str], *, create: bool) 
 def checked(resource: Resource, values: Mapping[str, Json]) -> Values:
     """Each value in its field's type. Raises ``InvalidInputError`` naming the field."""
     return {name: fields.checked(resource.fields[name], value) for name, value in values.items()}
+
+
+def check_sizes(table: Mapping[str, Field], values: Values, bytes_max: int) -> None:
+    """Raise ``InvalidInputError`` naming a document of more than ``bytes_max``, as JSON.
+
+    Lists show documents whole, so their sizes bound what a page costs. A configdrive is
+    never shown; the request's limit is its own.
+    """
+    for name, value in values.items():
+        if table[name].kind != "json":
+            continue
+        weighed = value
+        if name == "instance_info" and value:
+            weighed = {key: inner for key, inner in value.items() if key != "configdrive"}
+        if len(msgspec.json.encode(weighed)) > bytes_max:
+            raise InvalidInputError(
+                f"{name} is too large: it may have {bytes_max} bytes as JSON "
+                "([baremetal] document_bytes_max)"
+            )
 
 
 def required(document: Mapping[str, Json], *names: str) -> None:

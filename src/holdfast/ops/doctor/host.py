@@ -38,7 +38,7 @@ def configuration(loaded: Loaded) -> list[Finding]:
 
 
 def data_directory(datadir: DataDir) -> list[Finding]:
-    """Only its owner may read it (0700; 0711 where PostgreSQL has to pass through)."""
+    """Only its owner may read it (0700; 0701 or 0711 where PostgreSQL has to pass through)."""
     root = datadir.root
     if not root.is_dir():
         return [
@@ -69,7 +69,13 @@ def data_directory(datadir: DataDir) -> list[Finding]:
                     f"chmod {keep} {path}; if it holds a secret, think of replacing that",
                 )
             )
-    return found or [ok("data directory", f"{root}: for its owner only")]
+    if found:
+        return found
+    if stat.S_IMODE(root.stat().st_mode) & 0o011:
+        text = f"{root}: only its owner can read it; others can pass, as PostgreSQL's own user must"
+    else:
+        text = f"{root}: for its owner only"
+    return [ok("data directory", text)]
 
 
 def secrets(datadir: DataDir, environ: Mapping[str, str]) -> list[Finding]:
@@ -137,21 +143,32 @@ def open_files(settings: Settings, hard: int | None = None) -> list[Finding]:
 
 
 def ports(settings: Settings) -> list[Finding]:
-    """Each port is free, or answers as ours does."""
+    """Each port is free, or answers as ours does.
+
+    Under a running supervisor the APIs may be elsewhere (``up --port``): theirs are left out then.
+    """
+    up = settings.supervisor.port
+    running = bool(up) and _answers(f"http://127.0.0.1:{up}")
     mine = [("API", settings.api.host, settings.api.port)]
     if settings.api.ports.baremetal:
         mine.append(("Bare Metal API", settings.api.host, settings.api.ports.baremetal))
     if not settings.rack.url:
         mine.append(("gateway", settings.rack.host, settings.rack.port))
     mine.append(("supervisor", "127.0.0.1", settings.supervisor.port))
-    return [_port(name, host, port) for name, host, port in mine if port]
+    return [
+        _port(name, host, port, elsewhere=running and name.endswith("API"))
+        for name, host, port in mine
+        if port
+    ]
 
 
-def _port(name: str, host: str, port: int) -> Finding:
+def _port(name: str, host: str, port: int, *, elsewhere: bool) -> Finding:
     check = f"port {port}"
     shown = EVERYWHERE.get(host, host)
     if _answers(f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"):
         return ok(check, f"the {name} answers")
+    if elsewhere:
+        return ok(check, f"not looked at: Holdfast runs here, with its {name} on another port")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family) as sock:

@@ -127,6 +127,7 @@ def assemble(
         ports=ports,
         registered=standing.registered,
         find_node=product.find,
+        remarks=product.upkeep.remarks,
         waker=waker,
         registry=registry,
     )

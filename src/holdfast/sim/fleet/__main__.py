@@ -25,7 +25,11 @@ from holdfast.sim.fleet.settings import AgentSettings, FleetSettings, Span, Time
 @click.option("--control-port", default=0, help="Port of the control API; 0: any free one.")
 @click.option("--agent-port-base", default=0, help="Port of the first agent; 0: any free ones.")
 @click.option("--advertise-host", help="Host in the agents' call-back URLs, if not --host.")
-@click.option("--api-url", default="", help="Ironic API the agents call.")
+@click.option(
+    "--api-url",
+    default="",
+    help="Bare Metal API the agents call: what `holdfast up` printed, with /baremetal after it.",
+)
 @click.option("--username", default="admin", show_default=True)
 @click.option("--password", default="password", show_default=True)
 @click.option("--journal", default="", help="File every command is journalled in (JSON lines).")

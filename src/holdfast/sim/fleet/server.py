@@ -182,7 +182,7 @@ class Fleet:
             server.close()
 
     async def _listen(self, index: int, agent: Agent) -> None:
-        """Open the agent's port, the same at each boot, and let it call."""
+        """Open the agent's port, the same at each boot if it is free, and let it call."""
         server = self._agent_servers.get(index)
         if server is None:
             base = self.config.agent_port_base
@@ -190,7 +190,7 @@ class Fleet:
             server = HttpServer(partial(self._to_agent, index), self.config.host, port)
             self._agent_servers[index] = server
         try:
-            await server.open()
+            await self._open_somewhere(server)
         except OSError as error:
             LOG.warning("the agent of machine %d cannot listen: %s", index, error)
             return
@@ -199,6 +199,16 @@ class Fleet:
             agent.start(f"http://{host}:{server.port}")
         elif index not in self.agents:
             server.close()  # its machine went dark meanwhile
+
+    async def _open_somewhere(self, server: HttpServer) -> None:
+        """On the port of its last boot; another one if somebody took a port that was any."""
+        try:
+            await server.open()
+        except OSError:
+            if self.config.agent_port_base or not server.port:
+                raise  # that port was asked for
+            server.port = 0
+            await server.open()
 
     def _to_agent(self, index: int, request: Request, reply: Reply) -> None:
         agent = self.agents.get(index)
