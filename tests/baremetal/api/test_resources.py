@@ -255,6 +255,10 @@ async def test_media_and_nmi_are_jobs(client: httpx.AsyncClient, fixture: Bareme
     older = await client.put("/v1/nodes/n1/vmedia", json=media, headers=at(88))
     newer = await client.put("/v1/nodes/n1/vmedia", json=media)
     assert (older.status_code, newer.status_code) == (404, 405)
+    older = await client.get("/v1/nodes/n1/vmedia", headers=at(92))
+    newer = await client.get("/v1/nodes/n1/vmedia")
+    assert (older.status_code, newer.status_code) == (404, 400)
+    assert "not supported yet" in newer.text
 
 
 async def test_marks_go_where_they_belong_with_their_reasons(

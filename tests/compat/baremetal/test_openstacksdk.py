@@ -33,7 +33,7 @@ def test_the_sdk_on_the_fleet(client: Client, fleet: Fleet):
     assert seen["power"] == ["power on", "power off"]
     assert "sdk-fleet" in seen["listed"]
     assert seen["ports"] == [machine.mac]
-    assert (seen["drivers"], seen["driver"]) == (["redfish"], "redfish")
+    assert (seen["drivers"], seen["driver"]) == (["redfish", "fake-hardware"], "redfish")
     assert seen["conductors"] == [True, True]
     assert (seen["pxe"], seen["traits_left"]) == (False, ["CUSTOM_B"])
     assert (seen["traits_removed"], seen["conductor"], seen["faults"]) == (204, True, {})

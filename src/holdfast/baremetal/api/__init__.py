@@ -67,6 +67,7 @@ POLICIES = (
     Policy("baremetal:node:vif:attach", Role.MEMBER),
     Policy("baremetal:node:vif:detach", Role.MEMBER),
     Policy("baremetal:node:vendor_passthru", Role.ADMIN),
+    Policy("baremetal:node:vmedia:get", Role.READER),
     Policy("baremetal:node:vmedia:attach", Role.MEMBER),
     Policy("baremetal:node:vmedia:detach", Role.MEMBER),
     Policy("baremetal:node:inject_nmi", Role.MEMBER),

@@ -25,6 +25,7 @@ CONSOLE_SET = {"policy": "baremetal:node:set_console_state"}
 VIF_LIST = {"policy": "baremetal:node:vif:list"}
 VIF_ATTACH = {"policy": "baremetal:node:vif:attach"}
 VIF_DETACH = {"policy": "baremetal:node:vif:detach"}
+VMEDIA_GET = {"policy": "baremetal:node:vmedia:get"}
 VMEDIA_ATTACH = {"policy": "baremetal:node:vmedia:attach"}
 VMEDIA_DETACH = {"policy": "baremetal:node:vmedia:detach"}
 INJECT_NMI = {"policy": "baremetal:node:inject_nmi"}
@@ -150,6 +151,14 @@ class Media(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     image_download_source: Literal["http"] = "http"
 
 
+@get("/v1/nodes/{ident:str}/vmedia", opt=VMEDIA_GET)
+async def list_vmedia(call: TheCall, ident: Segment) -> None:
+    """What is in the virtual drives: refused, as nothing here records it."""
+    exists_since(call.minor, 93)
+    await call.baremetal.read.node(call.caller, ident, ("uuid",))
+    raise NotSupportedError("Listing virtual media is not supported yet: ask the BMC")
+
+
 @post("/v1/nodes/{ident:str}/vmedia", opt=VMEDIA_ATTACH)
 async def attach_vmedia(call: TheCall, ident: Segment) -> ASGIResponse:
     """Start inserting an image into the virtual CD drive."""
@@ -189,6 +198,7 @@ async def inject_nmi(call: TheCall, ident: Segment) -> ASGIResponse:
 
 
 HANDLERS = (
+    list_vmedia,
     attach_vmedia,
     put_vmedia,
     detach_vmedia,
