@@ -1,5 +1,6 @@
 # `make help` lists what there is. Everything is installed below this directory: .venv for Holdfast
-# and its tools, .venv-clients for the clients of others that the compatibility tests drive.
+# and its tools, .venv-clients for the clients of others that the compatibility tests drive,
+# .venv-peers for what the benchmarks measure beside it.
 
 PYTHON ?= python3.11
 PART ?= baremetal
@@ -13,6 +14,7 @@ RUN := .venv/$(STAMP)-run
 DEV := .venv/$(STAMP)-dev
 CLIENTS := .venv-clients/$(STAMP)
 PROGRAMS := .venv/$(STAMP)-programs
+IRONIC := .venv-peers/ironic/$(STAMP)
 PIP := -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
@@ -45,11 +47,11 @@ chaos: $(DEV) $(PROGRAMS) ## kill, pause and partition real processes for CHAOS_
 sim: $(DEV) ## simulate the core under faults with SEEDS seeds (1000)
 	HOLDFAST_TEST_SIM_SEEDS=$(SEEDS) $(BIN)/pytest tests/sim $(PYTEST_ARGS)
 
-bench: $(DEV) ## measure, and write what was measured to benchmarks/results/
+bench: $(DEV) $(IRONIC) ## measure, and write what was measured to benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
 
-clean: ## remove both environments and all caches (no data)
-	rm -rf .venv .venv-clients .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove the environments and all caches (no data)
+	rm -rf .venv .venv-clients .venv-peers .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 # ---- what the above needs; each is remembered by a stamp, so that a second run starts at once ----
 
@@ -72,6 +74,15 @@ $(DEV): pyproject.toml | $(BIN)/python
 $(CLIENTS): tests/requirements-clients.txt | .venv-clients/bin/python
 	@echo "installing the clients of others into .venv-clients"
 	@.venv-clients/bin/python $(PIP) install --requirement tests/requirements-clients.txt
+	@touch $@
+
+.venv-peers/ironic/bin/python:
+	@mkdir -p .venv-peers
+	@PYTHON=$(PYTHON) tools/python-venv.sh .venv-peers/ironic
+
+$(IRONIC): benchmarks/peers/requirements-ironic.txt | .venv-peers/ironic/bin/python
+	@echo "installing Ironic, to measure beside, into .venv-peers/ironic"
+	@.venv-peers/ironic/bin/python $(PIP) install --requirement $<
 	@touch $@
 
 $(PROGRAMS): tools/apt.sh | $(BIN)/python

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = ("jobs", "power_sync", "ring", "simulator", "takeover", "unit_costs")
+NAMES = ("beside_ironic", "jobs", "power_sync", "ring", "serving", "simulator", "takeover", "unit_costs")
 
 
 def table(title: str, rows: list[tuple[str, str, str]]) -> str:

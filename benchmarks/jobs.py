@@ -34,7 +34,7 @@ from holdfast.core.members import Membership
 from holdfast.core.queue_worker import QueueWorker
 from holdfast.core.settings import CoreSettings
 from holdfast.store.embedded import DATABASE, ROLE, EmbeddedPostgres
-from holdfast.store.model import Job, JobError, JobState, MemberSpec, QueuedJob
+from holdfast.store.model import Job, JobError, JobState, MemberSpec, QueuedJob, Write
 from holdfast.store.pg.database import Database
 from holdfast.store.pg.migrate import migrate
 from holdfast.store.pg.notify import MEMBERS, PgWaker, queue_topic
@@ -81,6 +81,9 @@ class Tiny:
         self, obj: Mapping[str, Any], job: Job, state: JobState, error: JobError | None
     ) -> dict[str, Any]:
         return {}
+
+    def closing(self, job: Job, error: JobError, now: float) -> tuple[Write, ...]:
+        return ()
 
     def trouble(self, error: JobError) -> dict[str, Any]:
         return {}

@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
+from holdfast.baremetal.credentials import SecretBox, encrypt_step_secrets, masked_steps
 from holdfast.baremetal.jobs import handlers
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
 from holdfast.bmc.commands import Origin, Target
@@ -69,6 +72,7 @@ class MachineModel:
             "clean": ["erase_metadata", "burnin"],
         }
         self.arguments: list[Any] = []  # of the steps that were executed
+        self.told: list[Any] = []  # the nodes as the agent was told of them
         self.failing_step: str | None = None
         self.calls_back = True
         self.nmis = 0
@@ -139,10 +143,13 @@ class MachineModel:
             steps[-1] |= {"priority": 0, "argsinfo": {"hours": {"required": True}, "loops": {}}}
             command["command_result"] = {f"{task}_steps": {"Hardware": steps}}
         elif name == f"execute_{task}_step":
+            self.told.append(params["params"]["node"])
             step = params["params"]["step"]["step"]
             self.executed.append(step)
             self.arguments.append(params["params"]["step"].get("args"))
             command["command_status"] = "FAILED" if step == self.failing_step else "SUCCEEDED"
+            if step == self.failing_step:
+                command["command_error"] = {"message": f"cannot: {params['params']}"}
         self.commands.append(command)
         return command
 
@@ -195,7 +202,14 @@ class LoopClock:
 class Rig:
     """One node, one machine, and conductors that follow each other."""
 
-    def __init__(self, *, settings: ProvisioningSettings | None = None, **node: Any) -> None:
+    def __init__(
+        self,
+        *,
+        settings: ProvisioningSettings | None = None,
+        box: SecretBox | None = None,
+        **node: Any,
+    ) -> None:
+        self.box = box or PlainBox()
         self.loop = SimLoop(3)
         self.clock = LoopClock(self.loop)
         self.store = MemStore(self.loop.time, {"node": None})
@@ -247,7 +261,7 @@ class Rig:
         window = TrustWindow(self.clock, 1e9, 1.0)
         window.renewed(self.clock.now())
         made: Mapping[str, Handler] = handlers(
-            self.machine, PlainBox(), self.settings, self.belongings
+            self.machine, self.box, self.settings, self.belongings
         )
         runner = JobRunner(faults, member, window, self.clock, made, tuple, 10)  # pyright: ignore[reportArgumentType]
         while not faults.died and NODE in self.store.tables.active:
@@ -258,6 +272,15 @@ class Rig:
             await asyncio.sleep(0.5)
         await runner.stop()
         await self.store.end_lease(member.id, member.epoch, "died")
+
+    def _sealed(self, new: NewJob) -> NewJob:
+        """The job as the API submits it: the arguments of its steps sealed on the node."""
+        for name in {"clean_steps", "deploy_steps"} & set(new.args):
+            steps = new.args[name]
+            given = [step.get("args") or {} for step in steps]
+            self.document["step_secrets"] = encrypt_step_secrets(self.box, NODE, new.id, given)
+            new = msgspec.structs.replace(new, args={**new.args, name: masked_steps(steps)})
+        return new
 
     def run(
         self,
@@ -282,6 +305,7 @@ class Rig:
                 args=args or {},
                 deadline_s=deadline_s,
             )
+            new = self._sealed(new)
             await self.store.submit(Submission(job=new))
             if meanwhile is not None:
                 self._signals.add(self.loop.create_task(meanwhile(self, new.id)))

@@ -268,7 +268,7 @@ def test_inspection_fills_the_properties_and_makes_ports_of_the_cards_in_use() -
 def test_manual_cleaning_runs_just_what_was_asked_for_in_its_order() -> None:
     rig, _ = play("node.clean")
     assert rig.machine.executed == ["burnin", "erase_metadata", "burnin"]
-    assert rig.machine.arguments == [{"hours": 2}, None, {"hours": 1}]
+    assert rig.machine.arguments == [{"hours": 2}, {}, {"hours": 1}]
     assert rig.machine.power == "power off"
 
 

@@ -153,3 +153,17 @@ async def test_an_agent_that_is_not_there_is_an_error_without_its_token(client):
 async def test_a_certificate_that_is_none_is_refused(client):
     with pytest.raises(InvalidInputError, match="PEM"):
         await client.execute(tell("https://127.0.0.1:1", verify_ca="hello"), {})
+
+
+async def test_an_address_that_is_denied_is_refused_for_good(agent):
+    denied = AgentClient(BmcSettings(denied_networks=("127.0.0.0/8",)), lambda *_: None)
+    with pytest.raises(AgentError, match="denied_networks") as refused:
+        await denied.execute(tell(agent.url), {})
+    assert not refused.value.transient
+    await denied.close()
+
+
+@pytest.mark.parametrize("params", [{"name": 7}, {"params": []}, {"wings": 2}])
+async def test_wrong_parameters_are_told_in_one_sentence(agent, client, params):
+    with pytest.raises(InvalidInputError, match=r"[^.]\.$"):
+        await client.execute(tell(agent.url, **params), {})

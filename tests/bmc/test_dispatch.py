@@ -11,10 +11,16 @@ from tests.bmc.fakes import ADDRESS, BMC, GATEWAY, MEMBER, Machine, Memory
 
 from holdfast.bmc.commands import Command, GatewayIdentity, Origin, Target
 from holdfast.bmc.dispatch import Dispatcher
-from holdfast.bmc.errors import FloorNeededError, GatewayUnavailableError, StaleTokenError
+from holdfast.bmc.errors import (
+    FloorNeededError,
+    GatewayUnavailableError,
+    OtherGatewayError,
+    StaleTokenError,
+)
 from holdfast.bmc.gateway import GatewayCore, NoWatcher
 from holdfast.bmc.sealing import new_private_key, public_key_of, unseal
 from holdfast.bmc.settings import BmcSettings
+from holdfast.errors import ConflictError
 from holdfast.store.model import ObjectRef, RouteGrant
 
 NODE = ObjectRef("node", BMC)
@@ -28,9 +34,12 @@ class Routes:
         self.term = 0
         self.floor = 1
         self.grants = 0
+        self.taken = False
 
     async def grant_route(self, obj: ObjectRef, gateway: UUID, incarnation: UUID) -> RouteGrant:
         self.grants += 1
+        if self.taken:
+            raise ConflictError("it belongs to gateway X", kind="gateway")
         if self.owner != (gateway, incarnation):
             self.owner = (gateway, incarnation)
             self.term += 1
@@ -111,6 +120,16 @@ async def test_the_route_is_granted_once_and_the_secret_arrives(world):
     assert world.routes.grants == 1
     assert world.machine.secrets == [{"password": "p"}] * 2
     assert b"password" not in msgspec.json.encode(world.gateway.commands[0])
+
+
+async def test_nothing_goes_through_a_gateway_that_the_bmc_does_not_belong_to(world):
+    world.routes.taken = True
+    with pytest.raises(OtherGatewayError, match="belongs to gateway X") as refused:
+        await world.send()
+    assert refused.value.transient  # an operator is about to mend it
+    assert world.gateway.commands == []
+    world.routes.taken = False
+    await world.send()
 
 
 async def test_the_origin_carries_the_token(world):

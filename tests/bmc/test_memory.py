@@ -9,7 +9,7 @@ import pytest
 from holdfast.bmc import memory
 from holdfast.bmc.errors import GateStateError, SealBrokenError
 from holdfast.bmc.gate import Mark
-from holdfast.bmc.memory import ID_FILE, STATE_FILE, SqliteMemory
+from holdfast.bmc.memory import ID_SUFFIX, STATE_FILE, SqliteMemory
 from holdfast.bmc.sealing import seal
 
 BMC = UUID(int=7)
@@ -115,6 +115,18 @@ async def test_the_state_is_readable_by_its_owner_only(tmp_path):
     await some.load()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / STATE_FILE).stat().st_mode & 0o777 == 0o600
-    assert UUID((folder / ID_FILE).read_text().strip())
+    assert UUID(folder.with_suffix(ID_SUFFIX).read_text().strip())
     await some.close()
     shutil.rmtree(folder)
+
+
+async def test_a_gateway_that_loses_its_whole_state_is_still_the_same_gateway(tmp_path):
+    folder = tmp_path / "gateway"
+    identities = []
+    for _ in range(2):
+        some = SqliteMemory(folder)
+        identities.append((await some.load())[0])
+        await some.close()
+        shutil.rmtree(folder)
+    assert identities[0].id == identities[1].id
+    assert identities[0].incarnation != identities[1].incarnation

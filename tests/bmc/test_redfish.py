@@ -429,13 +429,14 @@ async def test_a_bmc_that_is_not_there_is_unreachable():
         await driver.close()
 
 
-async def test_a_network_that_is_denied_is_unreachable_by_address_and_by_name(rig):
+async def test_a_network_that_is_denied_is_refused_for_good_by_address_and_by_name(rig):
     settings = BmcSettings(denied_networks=("127.0.0.0/8", "::1/128"))
     driver = Redfish(settings, lambda *_: None)
     for host in ("127.0.0.1", "localhost"):
         address = rig.bmc.url.replace("127.0.0.1", host)
-        with pytest.raises(BmcUnreachableError, match="denied_networks"):
+        with pytest.raises(BmcRefusedError, match="denied_networks") as refused:
             await driver.execute(command(address=address), SECRETS)
+        assert not refused.value.transient
     await driver.close()
     assert rig.bmc.journal == []
 

@@ -1,10 +1,12 @@
-"""Roles with known bugs put back into them: ``python -m tests.chaos.buggy run ROLE --slot SLOT``.
+"""Roles with known bugs put back into them: ``python -m tests.chaos.buggy BUG run ROLE ...``.
 
-Only here, never in production code. They show that the referee can find what it is to find:
+Only here, never in production code. They show that the checks can find what they are to find:
 
-- conductor: no trust window, and deaf to being told that its lease is over. Whatever it had in
-  hand goes on when it wakes up.
-- rack: no token check. The gateway executes what an earlier owner sends.
+- trusting (a conductor): no trust window, and deaf to being told that its lease is over.
+  Whatever it had in hand goes on when it wakes up.
+- blind (the gateway): no token check. It executes what an earlier owner sends.
+- hasty (any member): judges others by a database that has only just come back, and has not
+  watched them itself.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ from holdfast.bmc import gateway
 from holdfast.bmc.gate import Gate
 from holdfast.cli.main import main
 from holdfast.core.lease import TrustWindow
+from holdfast.core.members import Sightings
+from holdfast.store.pg import members
+
+FULL_LEASE = "and d.noticed_at + m.lease_s * interval '1 second' < clock_timestamp()"
 
 
 class BlindGate(Gate):
@@ -44,15 +50,21 @@ class EndlessTrust(TrustWindow):
         return
 
 
-def put_bugs_back(role: str) -> None:
+def put_back(bug: str) -> None:
     """Before anything of the role is made."""
-    if role == "rack":
+    if bug == "blind":
         setattr(gateway, Gate.__name__, BlindGate)
-    elif role == "conductor":
+    elif bug == "trusting":
         for name in ("end", "open", "guard"):
             setattr(TrustWindow, name, vars(EndlessTrust)[name])
+    elif bug == "hasty":
+        assert FULL_LEASE in members.REAP
+        members.REAP = members.REAP.replace(FULL_LEASE, "")
+        setattr(Sightings, Sightings.fresh.__name__, lambda _: [])
+    else:
+        raise ValueError(bug)
 
 
 if __name__ == "__main__":
-    put_bugs_back(sys.argv[2])
+    put_back(sys.argv.pop(1))
     main()

@@ -25,7 +25,9 @@ import msgspec
 from tests.chaos.network import Host, Network, Peer
 from tests.chaos.postgres import PORT, Postgres
 from tests.chaos.processes import ChaosError, Kept, Process, until
+from tests.chaos.replicas import Pair, Way
 
+from holdfast.bmc.client import GatewayClient
 from holdfast.cli.client import Cloud, find_cloud
 from holdfast.ops.datadir import DataDir
 from holdfast.sim.fleet.faults import Faults, Latency
@@ -63,7 +65,8 @@ SLOW_AND_LOSSY: Final = Faults(
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """What runs. ``buggy``: roles that run with a known bug in them (tests/chaos/buggy.py).
 
-    ``machines``: what is wrong with every machine.
+    ``machines``: what is wrong with every machine. ``pair``: a database with a synchronous
+    standby, and how the one is found that leads; None: one server.
     """
 
     nodes: int = 50
@@ -72,7 +75,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     apis: int = 2
     lease_s: float = 1.5
     clean: bool = False
-    buggy: frozenset[str] = frozenset()
+    buggy: dict[str, str] = {}
+    pair: Way | None = None
     machines: Faults = SLOW_AND_LOSSY
     settings: dict[str, str] = {}
 
@@ -100,10 +104,9 @@ class Cluster:
         self.layout = layout
         self.folder = Path(tempfile.mkdtemp(prefix="holdfast-chaos-"))
         self.folder.chmod(0o711)  # as root, PostgreSQL runs as another user
-        self.address = network.address if network else f"127.0.{os.getpid() % 250}.{_odd()}"
-        self.postgres = Postgres(
-            self.folder / "db", self.address, network.subnet if network else "127.0.0.0/8"
-        )
+        tail = f"{os.getpid() % 250}.{_odd()}"
+        self.address = network.address if network else f"127.0.{tail}"
+        self.postgres = self._database(network, tail)
         self.api_port, self._host_port, self.rack_port = _free_ports(3)
         self.data = self.folder / "up"
         self.hosts: dict[str, Host | None] = {
@@ -116,6 +119,20 @@ class Cluster:
         self._http: aiohttp.ClientSession | None = None
         self._connection: Any = None
         self._asking = asyncio.Lock()
+
+    def _database(self, network: Network | None, tail: str) -> Postgres | Pair:
+        home, subnet = self.folder / "db", network.subnet if network else "127.0.0.0/8"
+        if self.layout.pair is None:
+            return Postgres(home, self.address, subnet)
+        return Pair(
+            home, (self.address, f"127.1.{tail}", f"127.2.{tail}"), subnet, self.layout.pair
+        )
+
+    @property
+    def pair(self) -> Pair:
+        """The database, where it is one of two servers."""
+        assert isinstance(self.postgres, Pair)
+        return self.postgres
 
     # -- life -------------------------------------------------------------------------------
 
@@ -210,8 +227,8 @@ class Cluster:
 
     def _run(self, role: str, slot: str, home: Path, host: Host | None = None) -> Process:
         program = HOLDFAST
-        if role in self.layout.buggy:
-            program = (sys.executable, "-m", "tests.chaos.buggy")
+        if (bug := self.layout.buggy.get(role)) is not None:
+            program = (sys.executable, "-m", "tests.chaos.buggy", bug)
         argv = (*(host.prefix if host else ()), *program, "run", role, "--slot", slot)
         env = {**self.environ, "HOLDFAST_DATA_DIR": str(home)}
         return Process(argv, env, self.folder / f"{slot}.log", cwd=ROOT)
@@ -268,6 +285,15 @@ class Cluster:
     @property
     def gateway_state(self) -> Path:
         return self.data / "gateway"
+
+    async def gateway_highest(self) -> int:
+        """The highest epoch that the gateway has seen."""
+        secret = (self.data / "gateway.secret").read_text().strip()
+        gateway = GatewayClient(self.gateway_url, secret)
+        try:
+            return int((await gateway.status())["highest"])
+        finally:
+            await gateway.close()
 
     def cloud(self) -> Cloud:
         """How to log in."""
@@ -330,12 +356,32 @@ class Cluster:
                 self._connection = None
                 return None
 
+    async def value(self, statement: str) -> Any:
+        """One value, as soon as the database answers."""
+        return (await self._surely(statement))[0][0]
+
+    async def _surely(self, statement: str) -> list[Any]:
+        found: list[list[Any]] = []
+
+        async def answered() -> bool:
+            rows = await self.query(statement)
+            found.extend([rows] if rows is not None else [])
+            return rows is not None
+
+        await until(answered, f"an answer to {statement}", START_S)
+        return found[0]
+
     async def incarnation(self, slot: str) -> Incarnation | None:
         """As whom the slot is registered now; None: as nobody."""
         rows = await self.query(
             "select id, epoch from member where slot = $1 and state <> 'gone'", slot
         )
         return Incarnation(rows[0]["id"], rows[0]["epoch"]) if rows else None
+
+    async def members(self) -> set[Incarnation]:
+        """Everybody who is registered now."""
+        rows = await self._surely("select id, epoch from member where state <> 'gone'")
+        return {Incarnation(row["id"], row["epoch"]) for row in rows}
 
     async def shards_of(self, one: Incarnation) -> int:
         """How many claims still name that incarnation (-1: nobody answers)."""

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 import msgspec
 from tests.chaos.cluster import Cluster, Incarnation
 from tests.chaos.network import Cut, Dropped
+from tests.chaos.postgres import Postgres
 from tests.chaos.processes import lives, until
 
 RECOVERY_S: Final = 60.0  # beyond it the run is broken, whatever the machine is doing
@@ -187,12 +188,14 @@ class Faults:
     async def jump_clock(self) -> Done:
         """The database's wall clock, which judges leases, jumps; later it is set right again."""
         offset_s = self._chance.choice([-1, 1]) * self._chance.uniform(2, 20) * self._lease_s
-        self._cluster.postgres.set_clock(offset_s)
+        postgres = self._cluster.postgres
+        assert isinstance(postgres, Postgres)
+        postgres.set_clock(offset_s)
         try:
             await asyncio.sleep(self._lease_s)
             await self._cluster.settled(RECOVERY_S + abs(offset_s))
         finally:
-            self._cluster.postgres.set_clock(0)
+            postgres.set_clock(0)
         return Done(kind="clock jump", victim="database", note=f"by {offset_s:+.1f} s and back")
 
     # -- who ----------------------------------------------------------------------------------

@@ -40,7 +40,8 @@ class Machines:
         self.errors: dict[str, str] = {}
         self.failures: list[str] = []
         self.deployments = 0
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self.wanted = dict.fromkeys(self.nodes, "active")  # what each shall be in the end
+        self.room = asyncio.Semaphore(AT_ONCE)
 
     async def watch(self) -> None:
         """Read all states, for ever; note every state that means a failure."""
@@ -60,10 +61,10 @@ class Machines:
             self.states[uuid], self._seen_at[uuid] = state, began
 
     async def explained(self) -> list[str]:
-        """Of each machine that is not active: what the system says is the reason."""
+        """Of each machine that is not as wanted: what the system says is the reason."""
         reasons: list[str] = []
         for node in self.nodes:
-            if self.states.get(node) != "active":
+            if self.states.get(node) != self.wanted[node]:
                 document = await self._client.read(f"/cluster/v1/why/{node}")
                 reasons.append(" ".join(document["sentences"]))
         return reasons
@@ -95,7 +96,7 @@ class Machines:
         self.states[node] = "enroll"
 
     async def _post(self, what: str, path: str, body: dict[str, Any], node: str = "") -> None:
-        async with self._room:
+        async with self.room:
             while True:
                 status, said = await self._client.ask("POST", path, body, what=what, node=node)
                 if status == 201:
@@ -112,7 +113,7 @@ class Machines:
         """Ask for a verb until it is under way, and wait for the state it leads to."""
         path = f"/baremetal/v1/nodes/{node}/states/provision"
         while True:
-            async with self._room:
+            async with self.room:
                 body = {"target": verb}
                 status, said = await self._client.ask("PUT", path, body, what=verb, node=node)
             if status == 202:
@@ -148,6 +149,12 @@ class Machines:
         async with asyncio.TaskGroup() as tasks:
             for number, node in enumerate(self.nodes):
                 tasks.create_task(_later(over_s * number / len(self.nodes), self.deploy, node))
+
+    async def all_deployed(self, within_s: float) -> None:
+        """Wait until every machine was deployed, for so long at most."""
+        end = time.monotonic() + within_s
+        while self.deployments < len(self.nodes) and time.monotonic() < end:
+            await asyncio.sleep(LOOK_S)
 
     async def cycle(self, node: str, until: float) -> None:
         """Deploy and undeploy for ever; end active once ``until`` (monotonic) has passed."""

@@ -40,9 +40,9 @@ class Postgres:
         self._address = address
         self._clock = home / "wall-clock"
         self._process: Process | None = None
-        prepared = EmbeddedPostgres.prepare(home)
+        prepared = self.prepared = EmbeddedPostgres.prepare(home)
         with (prepared.data / "pg_hba.conf").open("a") as rules:
-            rules.write(f"host all all {subnet} scram-sha-256\n")
+            rules.write(f"host all,replication all {subnet} scram-sha-256\n")
         self._clock.write_text("+0\n")
         self._clock.chmod(0o644)
         self.url = prepared.dsn.partition("?")[0].replace("@/", f"@{address}:{PORT}/")

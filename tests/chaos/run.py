@@ -66,6 +66,7 @@ class Outcome(msgspec.Struct, kw_only=True):
             f"time             {self.took_s:.0f} s, lease {self.layout.lease_s:g} s",
             f"faults           {len(self.faults)}",
             *(f"  {kind:<34} {count}" for kind, count in sorted(kinds.items())),
+            *(f"  {done.kind}: {done.note}" for done in self.faults if done.note),
             f"deployments      {self.deployments} on {len(self.states)} machines",
             f"failed           {len(self.failures)}",
             f"double owners    {counts.get('stale', 0) + counts.get('two_owners', 0)}",
@@ -110,12 +111,13 @@ class Run:
     """Everything a script may use: the cluster under load, and the faults."""
 
     def __init__(
-        self, cluster: Cluster, machines: Machines, faults: Faults, history: History, seed: int
+        self, cluster: Cluster, client: Client, machines: Machines, faults: Faults, seed: int
     ) -> None:
         self.cluster = cluster
+        self.client = client
         self.machines = machines
         self.faults = faults
-        self.history = history
+        self.history = client.history
         self.seed = seed
         self.chance = random.Random(seed + 1)
         self.done: list[Done] = []
@@ -143,7 +145,7 @@ async def play(layout: Layout, script: Script, *, seed: int, network: Network | 
         machines = Machines(client, cluster.fleet.machines, cluster.fleet.control_url)
         registers = Registers(client, machines)
         faults = Faults(cluster, random.Random(seed))
-        run = Run(cluster, machines, faults, history, seed)
+        run = Run(cluster, client, machines, faults, seed)
         say(f"up after {time.monotonic() - began:.1f} s; seed {seed}")
         async with background(machines.watch(), registers.write()):
             await machines.enrol_all()
@@ -209,9 +211,7 @@ async def fifty_deployments(run: Run) -> None:
         for fault in faults:
             await run.do(fault)
             await asyncio.sleep(PAUSE_S)
-        end = time.monotonic() + SETTLE_S
-        while run.machines.deployments < len(run.machines.nodes) and time.monotonic() < end:
-            await asyncio.sleep(0.3)
+        await run.machines.all_deployed(SETTLE_S)
 
 
 def for_seconds(duration_s: float) -> Script:

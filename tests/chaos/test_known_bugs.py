@@ -6,18 +6,21 @@ import asyncio
 import os
 import signal
 
+import msgspec
 import pytest
 from tests.chaos.client import Client, History
 from tests.chaos.cluster import Cluster, Incarnation, Layout
+from tests.chaos.failover import Failover, fail_over
 from tests.chaos.load import Machines
 from tests.chaos.processes import say, until
-from tests.chaos.run import background
+from tests.chaos.run import Run, background, play
 
 from holdfast.sim.fleet.faults import Faults, Latency
 from holdfast.sim.fleet.referee import Verdict, judge, summary
 
 pytestmark = pytest.mark.chaos
 
+LONG = bool(os.environ.get("HOLDFAST_TEST_CHAOS_S"))
 VICTIM = "conductor-h1"
 BEGUN = 3  # machines that have a ramdisk inserted when the victim is stopped
 TAKEN = 5  # machines that another goes on with before the victim wakes up
@@ -30,7 +33,7 @@ LAYOUT = Layout(
     unsupervised=1,
     apis=1,
     lease_s=3.0,
-    buggy=frozenset({"rack", "conductor"}),
+    buggy={"rack": "blind", "conductor": "trusting"},
     machines=Faults(latency=Latency(median_s=0.4, sigma=0.5, max_s=2.0)),
 )
 
@@ -105,3 +108,18 @@ def inserted_by(cluster: Cluster, member: str) -> int:
 def verdict_of(cluster: Cluster) -> Verdict:
     with cluster.fleet.journal.open("rb") as lines:
         return judge(lines, require_origin=True)
+
+
+@pytest.mark.skipif(not LONG, reason="set HOLDFAST_TEST_CHAOS_S (make chaos does)")
+async def test_a_member_that_judges_by_a_database_just_promoted_is_caught():
+    layout = Layout(nodes=3, supervised=1, unsupervised=1, apis=1, lease_s=1.5, pair="hosts")
+    layout = msgspec.structs.replace(layout, buggy={"conductor": "hasty"})
+    seen = Failover()
+
+    async def script(run: Run) -> None:
+        async with background(run.machines.deploy_all(0)):
+            await fail_over(run, seen)
+
+    await play(layout, script, seed=0, network=None)
+    say(f"{len(seen.reaped)} members lost their leases, and none had died")
+    assert seen.reaped, "a failover without the full-lease wait went unnoticed"

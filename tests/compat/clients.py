@@ -29,6 +29,10 @@ class Answer:
         return f"$ {self.command}\n{self.out}{self.err}(status {self.status})"
 
 
+ENDED: list[tuple[tuple[str, ...], bool]] = []
+"""Every command of the CLI that ended in these tests, by its words, and whether it did its work."""
+
+
 class Client:
     """Runs commands of the clients' environment as somebody of a clouds.yaml."""
 
@@ -57,7 +61,9 @@ class Client:
 
     def openstack(self, *words: str) -> Answer:
         """``openstack --os-cloud CLOUD words``: any status."""
-        return self.run(BIN / "openstack", "--os-cloud", self.cloud, *words)
+        answer = self.run(BIN / "openstack", "--os-cloud", self.cloud, *words)
+        ENDED.append((words, answer.status == 0))
+        return answer
 
     def done(self, *words: str) -> str:
         """The same; it must succeed."""

@@ -1,25 +1,30 @@
 """Which routes the clients used and how they were answered: docs/compatibility.md is made of it.
 
 A pytest plugin. It reads the API processes' access logs, in which each client gives its name.
-The document is written when all tests ran and passed and HOLDFAST_COMPAT_DOC is set, as by
-``make compat``.
+The document is written when HOLDFAST_COMPAT_DOC is set, as by ``make compat``, and all tests of
+bare metal ran and passed; a route or a command of the CLI that none of them tried fails the run.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
 from tests.compat.baremetal.routes import GROUPS, Route
+from tests.compat.clients import BIN, ENDED
 from tests.compat.system import ROOT, System
 
 PINNED = ROOT / "tests" / "requirements-clients.txt"
 DOCUMENT = ROOT / "docs" / "compatibility.md"
+_AGENTS = {"python-urllib3": "ironic-tempest-plugin"}  # which gives no name of its own
 UNAVAILABLE = 503  # said on purpose, as when the database is away
+TESTS = ROOT / "tests" / "compat" / "baremetal"
 WORKS, REFUSED, UNKNOWN = "works", "refused with a clear error", "unknown"
 
 _HEAD = """\
@@ -39,7 +44,7 @@ class Coverage:
     def __init__(self, *, write: bool) -> None:
         self._write = write
         self._seen: dict[tuple[str, str], dict[int, set[str]]] = defaultdict(dict)
-        self._whole = True  # every test ran, and passed
+        self._whole = False  # every test ran, and passed
         self.chapters: list[str] = []  # what other suites have to say, for the end
 
     def read(self, system: System) -> None:
@@ -48,11 +53,24 @@ class Coverage:
             for line in log.read_bytes().splitlines():
                 self._note(line)
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._whole = {item.path for item in session.items} >= set(TESTS.glob("test_*.py"))
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._whole = self._whole and not report.failed
 
-    def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        self._whole = self._whole and not items
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._complete and self._untried():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @property
+    def _complete(self) -> bool:
+        return self._write and self._whole and bool(self._seen)
+
+    def _untried(self) -> list[str]:
+        """Routes and commands that no client tried."""
+        routes = [f"{r.method} {r.path}" for _, r, answer, _ in self._table() if answer == UNKNOWN]
+        return routes + [words for words, answer in _commands() if answer == UNKNOWN]
 
     def crashes(self) -> list[str]:
         """Requests that were answered with a fault of the server's own."""
@@ -69,7 +87,9 @@ class Coverage:
         answers = [status for _, _, status, _ in self._table()]
         counts = ", ".join(f"{answers.count(s)} {s}" for s in (WORKS, REFUSED, UNKNOWN))
         terminalreporter.write_line(f"routes of the Bare Metal and Identity APIs: {counts}")
-        if self._write and self._whole:
+        if self._complete and (untried := self._untried()):
+            terminalreporter.write_line(f"no client tried: {', '.join(untried)}", red=True)
+        elif self._complete:
             DOCUMENT.write_text(self.document())
             terminalreporter.write_line(f"written: {DOCUMENT.relative_to(ROOT)}")
 
@@ -92,7 +112,7 @@ class Coverage:
                 group = in_group
                 lines += [f"\n## {group}\n", "| route | answer | tried by |", "|---|---|---|"]
             lines.append(f"| `{route.method} {route.path}` | {answer} | {clients} |")
-        return "\n".join([*lines, *self.chapters]) + "\n"
+        return "\n".join([*lines, *self.chapters, _commands_chapter()]) + "\n"
 
     def _table(self) -> Iterator[tuple[str, Route, str, str]]:
         """Group, route, answer and clients, in the order of ``GROUPS``."""
@@ -117,9 +137,44 @@ def _verdict(by_status: dict[int, set[str]]) -> tuple[str, str]:
     return answer, ", ".join(sorted(chosen - {""}))
 
 
+_LIST_COMMANDS = """
+from importlib.metadata import entry_points
+print(*(e.name for e in entry_points(group="openstack.baremetal.v1")), sep="\\n")
+"""
+
+
+@cache
+def _known_commands() -> tuple[str, ...]:
+    """Every command that ironicclient gives the CLI, in words."""
+    asked = [BIN / "python", "-c", _LIST_COMMANDS]
+    listed = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    return tuple(sorted(name.replace("_", " ") for name in listed.split()))
+
+
+def _commands() -> Iterator[tuple[str, str]]:
+    """Each command of ``openstack baremetal``, and how it fared."""
+    known = _known_commands()
+    found: dict[str, set[bool]] = defaultdict(set)
+    for words, done in ENDED:
+        said = " ".join(words) + " "
+        found[max((c for c in known if said.startswith(c + " ")), key=len, default="")].add(done)
+    for command in known:
+        yield command, WORKS if True in found[command] else REFUSED if found[command] else UNKNOWN
+
+
+def _commands_chapter() -> str:
+    """What the document says of them."""
+    by_answer: dict[str, list[str]] = defaultdict(list)
+    for command, answer in _commands():
+        by_answer[answer].append(f"`{command}`")
+    told = [f"{len(by_answer[a])} {a}: {', '.join(by_answer[a])}." for a in (WORKS, REFUSED)]
+    return "\n".join(["\n## Commands of the `openstack` CLI\n", "\n\n".join(told)])
+
+
 def _name(user_agent: str) -> str:
     """A client's name without its version and those of its libraries."""
-    return user_agent.partition("/")[0].strip()
+    name = user_agent.partition("/")[0].strip()
+    return _AGENTS.get(name, name)
 
 
 def _matcher(route: Route) -> re.Pattern[str]:

@@ -13,7 +13,7 @@ from holdfast.core.queue_worker import QueueWorker
 from holdfast.core.settings import CoreSettings
 from holdfast.sim.loop import Process, SimLoop
 from holdfast.sim.memstore import MemStore
-from holdfast.store.model import Job, JobError, JobState, MemberSpec, QueuedJob
+from holdfast.store.model import Job, JobError, JobState, MemberSpec, QueuedJob, Write
 
 SETTINGS = CoreSettings(lease_s=3.0, lease_margin_s=0.6, drain_s=30.0)
 T = TypeVar("T")
@@ -48,6 +48,9 @@ class Kind:
         self, obj: Mapping[str, Any], job: Job, state: JobState, error: JobError | None
     ) -> dict[str, Any]:
         raise AssertionError("an unbound job has no object")
+
+    def closing(self, job: Job, error: JobError, now: float) -> tuple[Write, ...]:
+        return ()
 
     def trouble(self, error: JobError) -> dict[str, Any]:
         raise AssertionError("an unbound job has no object")

@@ -1,4 +1,4 @@
-"""The feed of the event log: followers that share one reader, and the purge."""
+"""The feed of the event log: followers that share one reader."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from holdfast.core.events import EventFeed, purge
+from holdfast.core.events import EventFeed
 from holdfast.errors import StoreUnavailableError
 from holdfast.sim.memstore import MemStore
 from holdfast.store.events import START, EventFilter, EventPage, Order, Position, told
@@ -176,17 +176,3 @@ async def test_the_shared_reader_outlives_an_outage(store: Counted, waker: Hinte
         await write(store, 1, 2)
         waker.hints.release()
         assert await waiting == [1, 2]
-
-
-async def test_the_purge_goes_on_until_nothing_old_is_left(
-    store: Counted, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("holdfast.core.events.PURGE_BATCH", 2)
-    monkeypatch.setattr("holdfast.core.events.PURGE_PAUSE_S", 0)
-    clock = Clock()
-    store.tables.clock = clock
-    await write(store, 1, 2, 3, 4, 5)
-    clock.now += 100
-    await write(store, 6)
-    assert await purge(store, 50) == 5
-    assert [e.data["n"] for e in (await store.events(None, 10)).events] == [6]

@@ -22,6 +22,7 @@ from holdfast.store.model import (
     NewJob,
     ObjectRef,
     Submission,
+    Write,
 )
 
 SETTINGS = CoreSettings(lease_s=3.0, lease_margin_s=0.6, shards=16, drain_s=30.0)
@@ -64,6 +65,9 @@ class Counting:
         self, obj: Mapping[str, Any], job: Job, state: JobState, error: JobError | None
     ) -> dict[str, Any]:
         return {"state": state.value}
+
+    def closing(self, job: Job, error: JobError, now: float) -> tuple[Write, ...]:
+        raise LookupError("a bound job writes its object's fields")
 
     def trouble(self, error: JobError) -> dict[str, Any]:
         return {}

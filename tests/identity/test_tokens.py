@@ -76,3 +76,10 @@ def test_the_memory_is_bounded():
         cache.put(bytes([number]), token(), cache.generation())
     assert cache.get(b"\x00") is None
     assert cache.get(b"\x04") is not None
+
+
+def test_a_secret_never_begins_with_a_dash(monkeypatch: pytest.MonkeyPatch):
+    """``openstack token revoke --iRUMT…`` would take it for an option."""
+    drawn = iter(["--iRUMT", "-a", "b-c"])
+    monkeypatch.setattr("holdfast.identity.tokens.secrets.token_urlsafe", lambda _size: next(drawn))
+    assert new_secret() == "b-c"

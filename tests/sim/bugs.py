@@ -50,7 +50,8 @@ class TakesOverEarly(Bugs):
 
     def store(self, truth: MemStore) -> Store:
         class Hasty(Decorated):
-            async def reap(self) -> list[Member]:
+            async def reap(self, spared: Any = ()) -> list[Member]:
+                del spared
                 right = truth.tables.clock
                 lease_s = max((row.lease_s for row in truth.tables.members.values()), default=0)
                 truth.tables.clock = lambda: right() + lease_s / 2
@@ -151,7 +152,8 @@ class ReapsAtOnceAfterOutage(Bugs):
 
     def store(self, truth: MemStore) -> Store:
         class Unguarded(Decorated):
-            async def reap(self) -> list[Member]:
+            async def reap(self, spared: Any = ()) -> list[Member]:
+                del spared
                 life = truth.tables.life
                 life.noticed = (life.started_at, life.timeline)
                 life.noticed_at = -math.inf
@@ -172,3 +174,32 @@ class BeginsAnyStep(Bugs):
                 return await self.store.begin_step(fence, job, step)
 
         return cast("Store", Forgetful(truth))
+
+
+class HandsOverWhatRuns(Bugs):
+    """A hand-over takes along shards in which a step runs (Ironic story 2008200)."""
+
+    def conductor_store(self, store: Store) -> Store:
+        class Hurried(Decorated):
+            async def hand_over(self, fences: list[Fence], to: UUID, to_epoch: int) -> list[Claim]:
+                claims = await self.store.claims(fences[0].group)
+                all_of_mine = [
+                    Fence(claim.group, claim.shard, claim.owner, claim.epoch)
+                    for claim in claims
+                    if claim.owner is not None and claim.owner == fences[0].owner
+                ]
+                return await self.store.hand_over(all_of_mine, to, to_epoch)
+
+        return cast("Store", Hurried(store))
+
+
+class JudgesByTheDatabaseAlone(Bugs):
+    """Who is over by the database's clock is taken for dead, though just seen to renew."""
+
+    def conductor_store(self, store: Store) -> Store:
+        class Credulous(Decorated):
+            async def reap(self, spared: Any = ()) -> list[Member]:
+                del spared
+                return await self.store.reap()
+
+        return cast("Store", Credulous(store))

@@ -25,6 +25,8 @@ CASES: dict[type[Bugs], tuple[tuple[str, ...], str]] = {
     bugs.TrustsFromTheReply: (("slow_renewal",), "still trusts"),
     bugs.ReapsAtOnceAfterOutage: (("outage",), "after the database's start"),
     bugs.BeginsAnyStep: (("slow_boat",), ""),
+    bugs.JudgesByTheDatabaseAlone: (("leap",), "still trusts"),
+    bugs.HandsOverWhatRuns: (("drain", "crash"), "handed over in mid-step"),
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 from tests.database import create_database, drop_database, fresh_database_url  # noqa: F401
-from tests.store.stores import Bench, MemBench, PgBench, Scene
+from tests.store.stores import MAKE_NOTE, Bench, MemBench, PgBench, Scene
 
 from holdfast.store.pg.database import Database
 
@@ -26,6 +26,7 @@ async def bench(request: pytest.FixtureRequest) -> AsyncGenerator[Bench]:
         return
     dsn = await create_database()
     async with await Database.open(dsn) as db:
+        await db.execute(MAKE_NOTE)
         yield PgBench(db)
     await drop_database(dsn)
 

@@ -27,6 +27,7 @@ from holdfast.store.model import (
 from holdfast.store.pg.database import Database
 from holdfast.store.pg.store import PgStore
 from holdfast.store.pg.tables import TableSpec
+from holdfast.store.pg.writes import RowTable
 from holdfast.store.port import Store
 
 LEASE_S = 10.0
@@ -50,6 +51,12 @@ WATCH = Watch(
     projects=("project", "owner", "lessee"),
 )
 KINDS = {"node": TableSpec("node", "uuid", COLUMNS, watch=WATCH)}
+NOTE = {"id": "uuid", "text": "text", "tags": "uuid[]", "extra": "jsonb", "at": "timestamptz"}
+ROWS = {"note": RowTable("note", NOTE)}
+MAKE_NOTE = """
+create table if not exists note
+    (id uuid primary key, text text, tags uuid[], extra jsonb, at timestamptz)
+"""
 
 PASS_TIME = (
     "update member set lease_until = lease_until - $1 * interval '1 s'",
@@ -81,6 +88,10 @@ class Bench(Protocol):
 
     async def add_node(self, group: str = "", **fields: Json) -> ObjectRef: ...
 
+    async def notes(self) -> dict[UUID, dict[str, Json]]:
+        """A product's rows (kind ``note``), by id."""
+        ...
+
     async def settle(self) -> None:
         """Wait until nothing is running that a reader of the event log would wait for."""
         ...
@@ -91,7 +102,7 @@ class PgBench:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.store = PgStore(db, KINDS)
+        self.store = PgStore(db, KINDS, ROWS)
 
     async def pass_time(self, seconds: float) -> None:
         for statement in PASS_TIME:
@@ -112,6 +123,9 @@ class PgBench:
             )
         return ObjectRef("node", row["uuid"])
 
+    async def notes(self) -> dict[UUID, dict[str, Json]]:
+        return {row["id"]: dict(row) for row in await self.db.fetch("select * from note")}
+
     async def settle(self) -> None:
         # PostgreSQL's own transactions count too, such as those of autovacuum.
         while not await self.db.fetchval(SETTLED):
@@ -123,7 +137,9 @@ class MemBench:
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
-        self.memory = MemStore(lambda: self.now, {"node": COLUMNS}, {"node": WATCH})
+        self.memory = MemStore(
+            lambda: self.now, {"node": COLUMNS}, {"node": WATCH}, {"note": tuple(NOTE)}
+        )
         self.store: Store = self.memory
 
     async def pass_time(self, seconds: float) -> None:
@@ -136,6 +152,9 @@ class MemBench:
     async def add_node(self, group: str = "", **fields: Json) -> ObjectRef:
         document = {**DEFAULTS, "uuid": uuid4(), "grp": group, **fields}
         return self.memory.add_object("node", document)
+
+    async def notes(self) -> dict[UUID, dict[str, Json]]:
+        return self.memory.tables.products["note"]
 
     async def settle(self) -> None:
         return

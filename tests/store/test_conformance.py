@@ -72,6 +72,15 @@ async def test_an_expired_lease_can_be_renewed_until_it_is_marked_over(scene: Sc
     assert await scene.store.reap() == []
 
 
+async def test_who_is_spared_is_not_marked_and_another_incarnation_is_not_spared(scene: Scene):
+    member, other = await scene.member("a"), await scene.member("b")
+    await scene.store.reap()
+    await scene.bench.pass_time(LEASE_S + 1)
+    spared = [(member.id, member.epoch), (other.id, other.epoch - 1)]
+    assert [gone.id for gone in await scene.store.reap(spared)] == [other.id]
+    assert [gone.id for gone in await scene.store.reap()] == [member.id]
+
+
 async def test_a_lease_that_has_not_run_out_is_not_reaped(scene: Scene):
     await scene.member()
     await scene.store.reap()

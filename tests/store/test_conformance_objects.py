@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from tests.store.stores import LEASE_S, Scene, fence_of
 
-from holdfast.errors import FenceLostError, InvalidInputError, NotFoundError
+from holdfast.errors import ConflictError, FenceLostError, InvalidInputError, NotFoundError
 from holdfast.store.model import ObjectRef
 
 
@@ -148,10 +148,20 @@ async def test_a_route_keeps_its_term_until_the_gateway_begins_anew(scene: Scene
     assert await scene.store.grant_route(node, gateway, incarnation) == first
     restarted = await scene.store.grant_route(node, gateway, uuid4())
     assert restarted.term > first.term
-    moved = await scene.store.grant_route(node, uuid4(), uuid4())
-    assert moved.term > restarted.term
-    back = await scene.store.grant_route(node, gateway, incarnation)
-    assert back.term > moved.term
+    again = await scene.store.grant_route(node, gateway, incarnation)
+    assert again.term > restarted.term
+
+
+async def test_a_bmc_stays_with_its_gateway(scene: Scene):
+    await scene.store.ensure_shards("", 1)
+    node, other = await scene.bench.add_node(), await scene.bench.add_node()
+    first, second, incarnation = uuid4(), uuid4(), uuid4()
+    granted = await scene.store.grant_route(node, first, incarnation)
+    with pytest.raises(ConflictError, match=str(first)) as refused:
+        await scene.store.grant_route(node, second, uuid4())
+    assert refused.value.details["kind"] == "gateway"
+    assert await scene.store.grant_route(node, first, incarnation) == granted
+    assert (await scene.store.grant_route(other, second, uuid4())).term > granted.term
 
 
 async def test_the_floor_is_the_claims_epoch_or_that_of_entering_if_higher(scene: Scene):

@@ -7,6 +7,7 @@ import pytest
 from tests.web.conftest import assembled, client_of
 
 from holdfast.web.app import Application, AppParts
+from holdfast.web.front import _address
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,27 @@ async def test_each_answer_has_a_request_id_of_its_own(client: httpx.AsyncClient
 async def test_urls_follow_the_address_the_client_used(client: httpx.AsyncClient):
     answer = await client.get("/things")
     assert answer.json() == {"api": "http://hf:8080/things", "address": "http://hf:8080"}
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("cloud.example:6385", "cloud.example:6385"),
+        ("[2001:db8::1]:80", "[2001:db8::1]:80"),
+        ('x"onload=1', "127.0.0.1:8080"),
+        ("evil@elsewhere", "127.0.0.1:8080"),
+        ("a/b", "127.0.0.1:8080"),
+        ("h:99999999", "127.0.0.1:8080"),
+        ("", "127.0.0.1:8080"),
+    ],
+)
+def test_what_is_no_host_is_not_repeated(host: str, shown: str):
+    scope = {
+        "scheme": "http",
+        "headers": [(b"host", host.encode())],
+        "server": ("127.0.0.1", 8080),
+    }
+    assert _address(scope) == f"http://{shown}"  # pyright: ignore[reportArgumentType]
 
 
 async def test_a_configured_public_url_wins(parts: AppParts):

@@ -68,7 +68,7 @@ NODE = Table(
         "provision_updated_at inspection_started_at inspection_finished_at agent_last_heartbeat "
         "created_at updated_at",
     ),
-    *_columns(LargeBinary(), "driver_secrets agent_secret instance_secrets"),
+    *_columns(LargeBinary(), "driver_secrets agent_secret instance_secrets step_secrets"),
     Column("traits", ARRAY(Text())),
 )
 

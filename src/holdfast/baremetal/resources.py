@@ -29,6 +29,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     ``alias`` and ``source``: its table in SQL. ``visible``: the condition for what a
     project may know of, ``{0}`` standing for the project. ``named``: found by name too.
+    ``owners_only``: fields of which a lessee learns whether they are set, and no more.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     visible: str = ANYONES
     named: bool = True
     since: int = 1
+    owners_only: frozenset[str] = frozenset()
 
     def shown(self, minor: int) -> tuple[str, ...]:
         """Every field that microversion 1.``minor`` shows, in order."""
@@ -76,6 +78,7 @@ NODES = Resource(
     fields=fields.NODE,
     brief=fields.NODE_BRIEF,
     visible=_THE_NODES,
+    owners_only=frozenset({"driver_info", "driver_internal_info", "last_error", "reservation"}),
 )
 
 PORTS = Resource(

@@ -20,6 +20,7 @@ from holdfast.bmc.errors import AgentBusyError, AgentError, AgentSilentError
 from holdfast.bmc.outbound import (
     AnswerError,
     Connected,
+    is_denied,
     is_within,
     new_session,
     read_json,
@@ -105,8 +106,13 @@ class AgentClient:
                 document = await read_json(response, self._settings.answer_bytes_max)
                 status = response.status
         except AnswerError as error:
-            raise AgentError(f"The ramdisk agent at {where} {error}.") from None
+            raise AgentError(f"The ramdisk agent at {where} {words(str(error))}.") from None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            if is_denied(error):
+                raise AgentError(
+                    f"The ramdisk agent at {where} is not asked: its address is in a network that "
+                    "bmc.denied_networks refuses."
+                ) from None
             raise AgentSilentError(
                 f"The ramdisk agent at {where} cannot be reached ({type(error).__name__}); "
                 "nothing was executed."

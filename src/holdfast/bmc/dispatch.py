@@ -12,9 +12,10 @@ from uuid import UUID
 import msgspec
 
 from holdfast.bmc.commands import Command, Gateway, GatewayIdentity, Lane, Origin, Target
-from holdfast.bmc.errors import FloorNeededError, SealBrokenError, StaleTermError
+from holdfast.bmc.errors import FloorNeededError, OtherGatewayError, SealBrokenError, StaleTermError
 from holdfast.bmc.sealing import seal as seal_for_gateway
 from holdfast.bmc.sealing import seal_context
+from holdfast.errors import ConflictError
 from holdfast.store.model import Json, ObjectRef, RouteGrant
 
 TRIES_MAX = 3
@@ -90,7 +91,10 @@ class Dispatcher:
                     raise
 
     async def route(self, obj: ObjectRef) -> tuple[GatewayIdentity, int]:
-        """Who answers for the object's BMC, and its route term, which that gateway knows."""
+        """Who answers for the object's BMC, and its route term, which that gateway knows.
+
+        Raises ``OtherGatewayError`` where the BMC belongs to another gateway.
+        """
         identity = await self._who()
         return identity, await self._term(obj, identity)
 
@@ -123,7 +127,10 @@ class Dispatcher:
         """The BMC's route term, granted to this gateway and known to it."""
         known = self._terms.get(obj.id)
         if known is None:
-            grant = await self._store.grant_route(obj, identity.id, identity.incarnation)
+            try:
+                grant = await self._store.grant_route(obj, identity.id, identity.incarnation)
+            except ConflictError as fault:
+                raise OtherGatewayError(fault.message) from None
             await self._gateway.floor(
                 obj.id, incarnation=identity.incarnation, term=grant.term, floor=grant.floor
             )

@@ -35,6 +35,14 @@ class FloorNeededError(BmcError):
     transient = True
 
 
+class OtherGatewayError(BmcError):
+    """The BMC belongs to another gateway than the one asked here; nothing was executed."""
+
+    code = "other_gateway"
+    status = 409
+    transient = True
+
+
 class GatewayUnavailableError(BmcError):
     """The gateway itself did not answer. Whether the command was executed is unknown."""
 
@@ -65,7 +73,10 @@ class BmcAuthError(BmcError):
 
 
 class BmcRefusedError(BmcError):
-    """The BMC answered with an error of its own, or with nonsense; nothing was executed."""
+    """The BMC answered with an error of its own, or with nonsense; nothing was executed.
+
+    Also where the gateway may not go to it: trying again would change nothing.
+    """
 
     code = "bmc_refused"
 

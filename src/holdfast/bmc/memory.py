@@ -6,8 +6,9 @@ a thousand machines costs a few fsyncs. SQLite runs on one thread of its own, an
 the file stays locked while it is open: two gateways on one state would each
 believe they alone serialise a BMC.
 
-The gateway's id has a file of its own, so that it survives the loss of the state
-file; the incarnation and the key do not, and that is their purpose.
+The gateway's id has a file of its own beside the folder, so that it survives the loss
+of the state: BMCs belong to a gateway by it. The incarnation and the key do not, and
+that is their purpose.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from holdfast.bmc.sealing import new_private_key, public_key_of, unseal
 from holdfast.store.model import Json
 
 STATE_FILE = "gateway.sqlite"
-ID_FILE = "gateway.id"
+ID_SUFFIX = ".id"
 LOCK_WAIT_S = 5.0  # a predecessor that is just ending
 
 SCHEMA = """
@@ -149,7 +150,7 @@ class SqliteMemory:
         return identity, marks
 
     def _gateway_id(self) -> UUID:
-        path = self._folder / ID_FILE
+        path = self._folder.with_name(self._folder.name + ID_SUFFIX)
         try:
             return UUID(path.read_text("ascii").strip())
         except FileNotFoundError:

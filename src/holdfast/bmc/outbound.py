@@ -29,6 +29,21 @@ Connected: TypeAlias = Callable[[str, bool], None]
 """Called with the URL's scheme, and whether the connection was made anew or used again."""
 
 
+class DeniedError(PermissionError):
+    """No connection is made to that address. Not what the kernel says when it has its reasons."""
+
+    def __init__(self) -> None:
+        # Alike for all addresses of a name, so that only a name that leads nowhere else fails so.
+        super().__init__("it is in a network that bmc.denied_networks refuses")
+
+
+def is_denied(error: Exception) -> bool:
+    """Whether a connection failed for good: trying again would not help."""
+    return isinstance(error, aiohttp.ClientConnectorError) and isinstance(
+        error.os_error, DeniedError
+    )
+
+
 class AnswerError(Exception):
     """An answer that cannot be read; the message is the end of a sentence about who sent it."""
 
@@ -43,7 +58,7 @@ def new_session(settings: BmcSettings, connected: Connected) -> aiohttp.ClientSe
     def open_socket(info: AddressInfo) -> socket.socket:
         family, kind, protocol, _, address = info
         if is_within(str(address[0]), denied):
-            raise PermissionError(f"{address[0]} is in a network that bmc.denied_networks refuses")
+            raise DeniedError
         opened = socket.socket(family, kind, protocol)
         opened.setblocking(False)
         return opened

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias, TypeVar
 import msgspec
 
 from holdfast.bmc.commands import Command
+from holdfast.bmc.untrusted import words
 from holdfast.errors import InvalidInputError
 from holdfast.store.model import Json
 
@@ -80,4 +81,4 @@ def params_of(command: Command, shape: type[P]) -> P:
     try:
         return msgspec.convert(command.params, shape)
     except msgspec.ValidationError as error:
-        raise InvalidInputError(f"Parameters of {command.action}: {error}.") from None
+        raise InvalidInputError(f"Parameters of {command.action}: {words(str(error))}.") from None

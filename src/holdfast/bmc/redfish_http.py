@@ -28,7 +28,7 @@ from holdfast.bmc.errors import (
     BmcTimeoutError,
     BmcUnreachableError,
 )
-from holdfast.bmc.outbound import AnswerError, Connected, Trust, new_session, read_json
+from holdfast.bmc.outbound import AnswerError, Connected, Trust, is_denied, new_session, read_json
 from holdfast.bmc.settings import BmcSettings
 from holdfast.bmc.untrusted import inside, text, words
 from holdfast.errors import InvalidInputError
@@ -297,7 +297,8 @@ class Link:
                     fault=fault,
                 )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise BmcUnreachableError(
+            kind = BmcRefusedError if is_denied(error) else BmcUnreachableError
+            raise kind(
                 f"The BMC at {self.address} cannot be reached: {_reason(error)}. "
                 "Nothing was executed."
             ) from None

@@ -23,6 +23,7 @@ from holdfast.bmc.memory import SqliteMemory
 from holdfast.bmc.metrics import GatewayMetrics
 from holdfast.bmc.observatory import Observations
 from holdfast.bmc.settings import BmcSettings
+from holdfast.bmc.untrusted import words
 from holdfast.errors import HoldfastError, InvalidInputError, NotAuthenticatedError, NotFoundError
 
 log = structlog.get_logger()
@@ -186,7 +187,8 @@ def _decode(body: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInputError(f"The body is no {shape.__name__}: {error}.") from None
+        said = words(str(error))
+        raise InvalidInputError(f"The body is no {shape.__name__}: {said}.") from None
 
 
 def _answer(value: object) -> web.Response:

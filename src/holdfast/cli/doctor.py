@@ -17,23 +17,29 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @click.command()
 @click.option(
     "--fix",
-    type=click.Choice(["epochs"]),
-    help="epochs: let the database's sequence jump above what the gateway has seen.",
+    type=click.Choice(["epochs", "gateway"]),
+    help="epochs: let the database's sequence jump above what the gateway has seen. "
+    "gateway: give all BMCs to the gateway named here, once no other one runs.",
 )
 @click.pass_obj
 def doctor(obj: Cli, fix: str | None) -> None:
     """Examine this host, its database and the deployment; status 1 if anything fails."""
-    from holdfast.ops.doctor import Level, examine, fix_epochs
+    from holdfast.ops.doctor import Level, examine, fix_epochs, fix_gateway
     from holdfast.ops.keys import operator
     from holdfast.store.events import acting
 
     loaded, datadir = obj.load(), obj.datadir()
-    if fix is not None:
+    if fix == "epochs":
         with acting(operator()):
             done = asyncio.run(fix_epochs(loaded.settings, datadir))
         document = {"last": done.last, "claims": done.claims, "routes": done.routes}
         row = (done.last, done.claims, done.routes)
         obj.show(document, ("sequence at", "claims renewed", "routes renewed"), [row])
+        return
+    if fix == "gateway":
+        with acting(operator()):
+            moved = asyncio.run(fix_gateway(loaded.settings, datadir))
+        obj.show({"moved": moved}, ("BMCs moved",), [(moved,)])
         return
     findings = asyncio.run(examine(loaded, datadir, os.environ))
     if obj.output == "table":

@@ -29,6 +29,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "fleet": ("fleet", "fleet", "Simulated machines: BMCs and ramdisk agents."),
     "demo": ("demo", "demo", "Fifty machines deploy while a conductor is killed."),
     "config": ("config", "config", "Look at the configuration."),
+    "apinode": ("apinode", "apinode", "Query nodes: run one, look at it, drain it."),
+    "package": ("package", "package", "Packages of query services: build, verify, deploy."),
     "doctor": ("doctor", "doctor", "What is wrong or at risk, and what to do."),
     "plan": ("plan", "plan", "How many conductors a fleet of machines takes, and why."),
     "keys": ("keys", "keys", "The master keys, and their rotation."),

@@ -18,16 +18,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--conductors", type=click.IntRange(0, 256), help="How many conductors.")
+@click.option("--engines", type=click.IntRange(0, 256), help="How many engines (stacks).")
 @click.option("--apis", type=click.IntRange(0, 256), help="How many API processes.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the APIs (0: any free one).")
 @click.pass_obj
-def up(obj: Cli, conductors: int | None, apis: int | None, port: int | None) -> None:
+def up(
+    obj: Cli, conductors: int | None, engines: int | None, apis: int | None, port: int | None
+) -> None:
     """Run the whole system on this host, on an embedded PostgreSQL unless one is configured.
 
     Ctrl-C or TERM drains and stops; a second one stops hard. HUP starts what has drained.
     """
     for name, value in (
         ("HOLDFAST_CONDUCTOR__PROCESSES", conductors),
+        ("HOLDFAST_ENGINE__PROCESSES", engines),
         ("HOLDFAST_API__PROCESSES", apis),
         ("HOLDFAST_API__PORT", port),
     ):

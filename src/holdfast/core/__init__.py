@@ -2,7 +2,7 @@
 
 Owns: who is alive (members, leases), who should own what (ring), who does own
 what (claims), durable work (jobs) on owned objects (worker) and in queues (queue_worker),
-and the followers of the event log (events).
+the followers of the event log (events), and how long all of it is kept (retention).
 
 Never imports: a product, ``bmc``, ``identity``, ``web``, ``ops``; it knows objects
 only as documents behind ``store.port``.

@@ -24,10 +24,6 @@ log = structlog.get_logger(__name__)
 
 PAGE = 200
 KEPT_MAX = 2_000
-DAY_S = 86_400.0
-PURGE_EVERY_S = 3_600.0
-PURGE_BATCH = 5_000
-PURGE_PAUSE_S = 0.2
 
 
 class Patience:
@@ -150,24 +146,3 @@ async def _within(event: asyncio.Event, timeout_s: float) -> bool:
         async with asyncio.timeout(timeout_s):
             await event.wait()
     return event.is_set()
-
-
-async def purge(store: EventStore, keep_s: float) -> int:
-    """Delete what is older, in batches that leave room for others; returns how many went."""
-    gone = 0
-    while batch := await store.purge_events(keep_s, PURGE_BATCH):
-        gone += batch
-        await asyncio.sleep(PURGE_PAUSE_S)
-    return gone
-
-
-async def purge_for_ever(store: EventStore, keep_days: float) -> None:
-    """Purge every hour. Every member does: it is cheap where another has been before."""
-    while True:
-        await asyncio.sleep(PURGE_EVERY_S)
-        try:
-            gone = await purge(store, keep_days * DAY_S)
-        except StoreUnavailableError as fault:
-            log.warning("store_unavailable", during="events.purge", fault=str(fault))
-        else:
-            log.debug("events.purged", count=gone)

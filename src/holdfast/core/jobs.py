@@ -15,7 +15,7 @@ import msgspec
 
 from holdfast.core.lease import TrustWindow
 from holdfast.errors import HoldfastError
-from holdfast.store.model import Fence, Hold, Job, JobError, JobState, Json, Member
+from holdfast.store.model import Fence, Hold, Job, JobError, JobState, Json, Member, Write
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +23,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
     output: Json = None
     patch: dict[str, Json] = {}  # fields of the object, written with the step's end
+    writes: tuple[Write, ...] = ()  # of an unbound job: rows, written with the step's end
     memo: dict[str, Json] | None = None  # None: keep what is there
     goto: str | None = None
 
@@ -32,6 +33,7 @@ class Sleep(msgspec.Struct, frozen=True, kw_only=True):
 
     seconds: float
     patch: dict[str, Json] = {}
+    writes: tuple[Write, ...] = ()
     memo: dict[str, Json] | None = None
     progress: str | None = None
 
@@ -126,6 +128,10 @@ class Handler(Protocol):
         Called for every end: success, failure, cancellation; of unbound jobs never, which
         have no object. Pure.
         """
+        ...
+
+    def closing(self, job: Job, error: JobError, now: float) -> tuple[Write, ...]:
+        """The rows to write when an unbound job that was begun fails or is cancelled. Pure."""
         ...
 
     def trouble(self, error: JobError) -> dict[str, Json]:

@@ -3,19 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from uuid import UUID
 
 import structlog
 
 from holdfast.core.clock import Clock
-from holdfast.core.events import purge_for_ever
 from holdfast.core.lease import Keeper, LeaseKeeper, Progress, TrustWindow
+from holdfast.core.retention import purge_for_ever
 from holdfast.core.settings import CoreSettings
 from holdfast.errors import ConflictError, StoreUnavailableError
 from holdfast.store.model import Member, MemberSpec, MemberState, Renewal
 from holdfast.store.port import Store
 
 log = structlog.get_logger(__name__)
+
+
+LOOKS = 10  # at everybody's lease, per lease time
+
+
+class Sightings:
+    """Whose lease has been seen to move, by this process's own clock.
+
+    Leases are judged by the database's clock; when somebody sets that ahead, all of them
+    look over at once. So a lease is over only if, on top of that, whoever says so has
+    looked at it for its whole time and seen no renewal. (A look less: it may be seen that
+    much later than it happened, and a takeover must not wait for that.)
+    """
+
+    def __init__(self, clock: Clock, lease_s: float) -> None:
+        self._clock = clock
+        self._fresh_s = lease_s * (1 - 1 / LOOKS)
+        self._known: dict[tuple[UUID, int], tuple[float, float]] = {}  # lease_until, moved at
+
+    def note(self, members: Iterable[Member]) -> None:
+        """Look at the leases as they are now."""
+        now, before = self._clock.now(), self._known
+        self._known = {}
+        for member in members:
+            key = (member.id, member.epoch)
+            until, moved_at = before.get(key, (None, now))
+            if member.lease_until != until:
+                moved_at = now
+            self._known[key] = (member.lease_until, moved_at)
+
+    def fresh(self) -> list[tuple[UUID, int]]:
+        """Who is not to be judged yet, as (id, epoch)."""
+        since = self._clock.now() - self._fresh_s
+        return [key for key, (_, moved_at) in self._known.items() if moved_at > since]
 
 
 class Membership:
@@ -45,6 +80,7 @@ class Membership:
         self.window = TrustWindow(clock, settings.lease_s, settings.lease_margin_s)
         self.progress = Progress(clock)
         self.drain_wanted = False
+        self._sightings = Sightings(clock, settings.lease_s)
         self._member: Member | None = None
 
     @property
@@ -66,7 +102,7 @@ class Membership:
                 await self._reap_once()
             except StoreUnavailableError as fault:
                 log.warning("member.store_unavailable", fault=str(fault))
-            await asyncio.sleep(self._settings.lease_s / 10)
+            await asyncio.sleep(self._settings.lease_s / LOOKS)
         self.window.renewed(sent_at)
         log.info("member.registered", slot=self._spec.slot, epoch=self._member.epoch)
         if self._on_registered is not None:
@@ -90,9 +126,7 @@ class Membership:
         async with asyncio.TaskGroup() as tasks:
             beating = tasks.create_task(self._beat())
             reaping = tasks.create_task(self._reap())
-            purging = tasks.create_task(
-                purge_for_ever(self._store, self._settings.events_keep_days)
-            )
+            purging = tasks.create_task(purge_for_ever(self._store, self._settings))
             await keeper.run()
             for task in (beating, reaping, purging):
                 task.cancel()
@@ -124,11 +158,15 @@ class Membership:
 
     async def _reap(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.lease_s / 10)
+            await asyncio.sleep(self._settings.lease_s / LOOKS)
             await self._reap_once()
 
     async def _reap_once(self) -> None:
-        await attempt(self._store.reap, "member.reap")
+        await attempt(self._judge, "member.reap")
+
+    async def _judge(self) -> None:
+        self._sightings.note(await self._store.members())
+        await self._store.reap(self._sightings.fresh())
 
 
 async def attempt(call: Callable[[], Awaitable[object]], what: str) -> bool:

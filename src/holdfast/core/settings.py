@@ -28,6 +28,8 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """How long a draining member tries to hand over before it leaves anyway."""
     events_keep_days: Annotated[float, msgspec.Meta(gt=0, le=3650)] = 30.0
     """How long the event log (who did what) is kept, in days."""
+    keep_jobs_s: Annotated[float, msgspec.Meta(ge=60, le=315_360_000)] = 7 * 86_400.0
+    """How long a job that has ended can still be looked at, with its journal."""
 
     def faults(self) -> list[str]:
         """What no single field shows: relations between them."""

@@ -159,8 +159,11 @@ class StepRunner:
         if stop is not None:
             return await self._finish(plan, ctx, step, *stop)
         outcome = await self._run(step, ctx)
-        if isinstance(outcome, Done | Sleep) and outcome.patch and job.binding is None:
-            outcome = Fail(code="internal", message="an unbound job has no object to patch")
+        if isinstance(outcome, Done | Sleep):
+            if outcome.patch and job.binding is None:
+                outcome = Fail(code="internal", message="an unbound job has no object to patch")
+            elif outcome.writes and job.binding is not None:
+                outcome = Fail(code="internal", message="a bound job writes its object's fields")
         if isinstance(outcome, tuple):
             return await self._finish(plan, ctx, step, *outcome)
         if isinstance(outcome, JobError):
@@ -236,6 +239,7 @@ class StepRunner:
                     wake_in_s=_until_deadline(job, ctx.now, outcome.seconds),
                     memo=memo,
                     patch=outcome.patch,
+                    writes=outcome.writes,
                     progress=self._progress(plan, step.name, outcome.progress),
                 ),
             )
@@ -247,6 +251,7 @@ class StepRunner:
                 attempt=job.attempt,
                 output=outcome.output,
                 patch=outcome.patch,
+                writes=outcome.writes,
                 memo=memo,
                 next_step=following,
                 progress=self._progress(plan, following, None),
@@ -292,10 +297,12 @@ class StepRunner:
         error: JobError | None,
         outcome: Done,
     ) -> Job:
-        patch = outcome.patch
+        patch, writes = outcome.patch, outcome.writes
         if ctx.job.binding is not None:
             obj = {**ctx.object, **patch}
             patch = {**patch, **plan.handler.ended(obj, ctx.job, state, error)}
+        elif error is not None:
+            writes = (*writes, *plan.handler.closing(ctx.job, error, ctx.now))
         total = len(plan.handler.steps)
         done = total if state is JobState.SUCCEEDED else ctx.job.progress_done
         end = StepEnd(
@@ -303,6 +310,7 @@ class StepRunner:
             attempt=ctx.job.attempt,
             output=outcome.output,
             patch=patch,
+            writes=writes,
             state=state,
             result=outcome.output,
             error=error,

@@ -12,7 +12,14 @@ from typing import Any
 from litestar import Request, Response, Router, get
 from litestar.di import Provide
 
-from holdfast.identity import api_auth, api_credentials, api_directory, api_grants, wire
+from holdfast.identity import (
+    api_auth,
+    api_catalog,
+    api_credentials,
+    api_directory,
+    api_grants,
+    wire,
+)
 from holdfast.identity.catalog import Catalog
 from holdfast.identity.policies import POLICIES
 from holdfast.identity.service import Identity
@@ -48,6 +55,7 @@ def router(identity: Identity, catalog: Catalog) -> Router:
             versions,
             version,
             *api_auth.HANDLERS,
+            *api_catalog.HANDLERS,
             *api_credentials.HANDLERS,
             *api_directory.HANDLERS,
             *api_grants.HANDLERS,

@@ -169,7 +169,7 @@ async def _view(
     return wire.token_view(
         token,
         await identity.directory.roles(),
-        catalog.view(request.state.address) if wanted else None,
+        catalog.view(request.state.address, token.caller.project_id) if wanted else None,
     )
 
 
@@ -181,7 +181,7 @@ async def show_catalog(
     if not caller.roles:
         raise ForbiddenError("a token without scope has no catalog: log in to a project")
     url = f"{request.state.api_url}/v3/auth/catalog"
-    return wire.collection("catalog", catalog.view(request.state.address), url)
+    return wire.collection("catalog", catalog.view(request.state.address, caller.project_id), url)
 
 
 @get("/v3/auth/projects", opt={"policy": "identity:self"})

@@ -1,4 +1,4 @@
-"""/v3 users, projects, domains, and what is derived from the catalog: listed, shown, changed."""
+"""/v3 users, projects, and the one domain: listed, shown, changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from litestar import delete, get, patch, post
 from holdfast.errors import ForbiddenError, InvalidInputError, NotAuthenticatedError, NotFoundError
 from holdfast.identity import wire
 from holdfast.identity.models import DOMAIN_ID, DOMAIN_NAME, Project, User
-from holdfast.identity.parameters import AnyRequest, PathId, TheCaller, TheCatalog, TheIdentity
+from holdfast.identity.parameters import AnyRequest, PathId, TheCaller, TheIdentity
 from holdfast.identity.policy import Caller, Role
 
 
@@ -268,34 +268,6 @@ def _domain(request: AnyRequest) -> dict[str, Any]:
     }
 
 
-@get("/v3/services", opt={"policy": "identity:list"})
-async def list_services(request: AnyRequest, catalog: TheCatalog) -> dict[str, Any]:
-    """The APIs of this deployment."""
-    views = [
-        {"id": service.id, "type": service.type, "name": service.name, "enabled": True}
-        for service in catalog.services
-    ]
-    return wire.collection("services", views, f"{_v3(request)}/services")
-
-
-@get("/v3/endpoints", opt={"policy": "identity:list"})
-async def list_endpoints(request: AnyRequest, catalog: TheCatalog) -> dict[str, Any]:
-    """Where the APIs are, by interface."""
-    views = [
-        {**endpoint, "service_id": service.id, "enabled": True}
-        for service in catalog.services
-        for endpoint in catalog.endpoints(service, request.state.address)
-    ]
-    return wire.collection("endpoints", views, f"{_v3(request)}/endpoints")
-
-
-@get("/v3/regions", opt={"policy": "identity:self"})
-async def list_regions(request: AnyRequest, catalog: TheCatalog) -> dict[str, Any]:
-    """The one region."""
-    region = {"id": catalog.region, "description": "", "parent_region_id": None}
-    return wire.collection("regions", [region], f"{_v3(request)}/regions")
-
-
 HANDLERS = [
     list_projects,
     show_project,
@@ -314,7 +286,4 @@ HANDLERS = [
     create_domain,
     list_groups,
     create_group,
-    list_services,
-    list_endpoints,
-    list_regions,
 ]

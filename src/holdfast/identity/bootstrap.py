@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +21,7 @@ from holdfast.identity.models import ADMIN, DOMAIN_ID
 from holdfast.identity.passwords import Passwords
 from holdfast.identity.policy import Role
 from holdfast.identity.settings import IdentitySettings
+from holdfast.identity.tokens import new_secret
 from holdfast.store.pg.database import Connection, Database
 
 CLOUD = "holdfast"
@@ -78,7 +78,7 @@ async def bootstrap(
             return BootstrapResult(
                 username=ADMIN, password=None, clouds_path=_refresh_clouds(path, auth_url)
             )
-        secret = password or secrets.token_urlsafe(_PASSWORD_BYTES)
+        secret = password or new_secret(_PASSWORD_BYTES)
         await _make_admin(conn, await passwords.hash(secret))
         # Before the commit: a password that is in force is always written down somewhere.
         _write_clouds(path, _clouds(auth_url, secret, settings.region))

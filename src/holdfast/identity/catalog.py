@@ -15,8 +15,15 @@ import msgspec
 INTERFACES = ("public", "internal", "admin")
 
 
+PROJECT = "%(project_id)s"
+"""In a path: the project of the token that asks; without one the API is not in its catalog."""
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """One API: its catalog type, its name, and the path of its root under the address."""
+    """One API: its catalog type, its name, and the path of its root under the address.
+
+    The path may hold ``PROJECT``.
+    """
 
     type: str
     name: str
@@ -48,14 +55,21 @@ class Catalog:
             for interface in INTERFACES
         ]
 
-    def view(self, address: str) -> list[dict[str, Any]]:
-        """The catalog as tokens carry it."""
+    def view(self, address: str, project: str | None = None) -> list[dict[str, Any]]:
+        """The catalog as tokens carry it, for a token of this project."""
         return [
             {
                 "id": service.id,
                 "type": service.type,
                 "name": service.name,
-                "endpoints": self.endpoints(service, address),
+                "endpoints": self.endpoints(_of_project(service, project), address),
             }
             for service in self.services
+            if project is not None or PROJECT not in service.path
         ]
+
+
+def _of_project(service: Service, project: str | None) -> Service:
+    if project is None:
+        return service
+    return msgspec.structs.replace(service, path=service.path.replace(PROJECT, project))

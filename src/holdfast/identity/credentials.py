@@ -7,7 +7,6 @@ shown once.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from uuid import uuid4
 
@@ -19,6 +18,7 @@ from holdfast.identity.audit import audit
 from holdfast.identity.models import Credential, RoleRow
 from holdfast.identity.passwords import Passwords
 from holdfast.identity.policy import Caller
+from holdfast.identity.tokens import new_secret
 from holdfast.store.pg.database import Connection, Database, Row
 
 _SECRET_BYTES = 48
@@ -88,7 +88,7 @@ class Credentials:
         roles = _chosen(caller, new.roles, there_are)
         if new.secret is not None:
             self._passwords.check_policy(new.secret)
-        secret = new.secret or secrets.token_urlsafe(_SECRET_BYTES)
+        secret = new.secret or new_secret(_SECRET_BYTES)
         encoded = await self._passwords.hash(secret)
         made = Credential(
             id=uuid4().hex,

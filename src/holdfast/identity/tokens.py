@@ -30,9 +30,14 @@ def derive_key(master: bytes) -> bytes:
     return hashlib.blake2b(master[:64], person=b"holdfast-token", digest_size=32).digest()
 
 
-def new_secret() -> str:
-    """A fresh token as the client sees it."""
-    return secrets.token_urlsafe(_SECRET_BYTES)
+def new_secret(size_bytes: int = _SECRET_BYTES) -> str:
+    """A fresh token or password as the client sees it.
+
+    It never begins with a dash: as an argument it would be taken for an option.
+    """
+    while (made := secrets.token_urlsafe(size_bytes)).startswith("-"):
+        continue
+    return made
 
 
 def new_audit_id() -> str:

@@ -29,11 +29,13 @@ from holdfast.ops.settings import (
     ConductorSettings,
     DatabaseSettings,
     DataSettings,
+    EngineSettings,
     HostSettings,
     LogSettings,
     RackSettings,
     SupervisorSettings,
 )
+from holdfast.stacks.settings import StacksSettings
 from holdfast.web.settings import WebSettings
 
 PREFIX: Final = "HOLDFAST_"
@@ -49,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host: HostSettings = HostSettings()
     api: ApiSettings = ApiSettings()
     conductor: ConductorSettings = ConductorSettings()
+    engine: EngineSettings = EngineSettings()
     rack: RackSettings = RackSettings()
     core: CoreSettings = CoreSettings()
     web: WebSettings = WebSettings()
@@ -57,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     baremetal: BaremetalSettings = BaremetalSettings()
     provisioning: ProvisioningSettings = ProvisioningSettings()
     power_sync: PowerSyncSettings = PowerSyncSettings()
+    stacks: StacksSettings = StacksSettings()
     logs: LogSettings = LogSettings()
     supervisor: SupervisorSettings = SupervisorSettings()
 

@@ -27,7 +27,7 @@ from holdfast.store.embedded import EmbeddedPostgres
 from holdfast.store.keyring import MASTER_KEY_VARIABLE, Keyring
 
 POSTGRES: Final = "postgres"
-STOP_STAGES: Final = {"conductor": 0, "api": 1, "rack": 2, POSTGRES: 3}
+STOP_STAGES: Final = {"conductor": 0, "engine": 0, "api": 1, "rack": 2, POSTGRES: 3}
 # The gateway has no access to the database, so it is not told where that is either.
 KEPT_FROM: Final = {"rack": frozenset({"HOLDFAST_DATABASE__URL", MASTER_KEY_VARIABLE})}
 _PREDECESSOR_S: Final = 30.0  # how long a database left behind by a killed supervisor may take
@@ -70,6 +70,7 @@ async def build(
     counts = {
         "rack": 0 if settings.rack.url else 1,
         "conductor": settings.conductor.processes,
+        "engine": settings.engine.processes,
         "api": settings.api.processes,
     }
     roles = [(f"{role}-{n}", role) for role, count in counts.items() for n in range(1, count + 1)]

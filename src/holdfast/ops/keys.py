@@ -24,6 +24,7 @@ import msgspec
 
 from holdfast.baremetal.credentials import SEALED_COLUMNS as NODE_COLUMNS
 from holdfast.errors import ConfigError, HoldfastError, UnavailableError
+from holdfast.stacks.tables import SEALED_COLUMNS as STACKS_COLUMNS
 from holdfast.store.events import Actor
 from holdfast.store.keyring import Keyring, MasterKeys, id_of
 from holdfast.store.model import Member
@@ -41,6 +42,7 @@ from holdfast.store.secrets import KEY_BYTES
 SEALED: Final = (
     DEPLOYMENT_SECRETS,
     *(SealedColumn("node", "uuid", column) for column in NODE_COLUMNS),
+    *(SealedColumn(table, "id", column) for table, column in STACKS_COLUMNS),
 )
 """Every column that holds secrets sealed by the master key (tests compare it with the schema)."""
 

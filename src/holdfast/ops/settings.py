@@ -26,7 +26,8 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """PostgreSQL: the one that is configured, or an embedded one."""
 
     url: str = ""
-    """postgresql://user:password@host:port/name; empty: embedded, run by ``holdfast up``."""
+    """postgresql://user:password@host:port/name; empty: embedded, run by ``holdfast up``.
+    Several servers, of which one leads: user:password@host1:port1,host2:port2/name."""
     pool_max: Annotated[int, msgspec.Meta(ge=2, le=200)] = 10
     """Connections one process keeps at most."""
 
@@ -50,6 +51,8 @@ class ApiPorts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     baremetal: Port = 0
     """Ironic's own port is 6385."""
+    orchestration: Port = 0
+    """Heat's own port is 8004 (X4)."""
 
 
 class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,6 +75,15 @@ class ConductorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """At least two for high availability (I7)."""
     group: str = ""
     """Conductor group: these conductors take only nodes of the same group."""
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``engine`` role: runs the jobs of stacks."""
+
+    processes: Processes = 2
+    """Engines of this host (Heat: ``num_engine_workers``; X5). Any number may run anywhere."""
+    jobs_max: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+    """Operations one engine has in hand at a time; those that wait for something take no place."""
 
 
 class RackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -18,7 +18,8 @@ LISTEN_ENV: Final = "HOLDFAST_LISTEN_FDS"
 
 def own_ports(api: ApiSettings) -> dict[str, int]:
     """The services that have a port of their own too: API's name -> port."""
-    return {"baremetal": api.ports.baremetal} if api.ports.baremetal else {}
+    ports = {"baremetal": api.ports.baremetal, "orchestration": api.ports.orchestration}
+    return {name: port for name, port in ports.items() if port}
 
 
 def listening(api: ApiSettings) -> list[socket.socket]:

@@ -262,6 +262,14 @@ def outage(world: Target, fault: Fault, chance: random.Random) -> None:
     world.loop.call_outside(fault.for_s, back)
 
 
+def leap(world: Target, fault: Fault, chance: random.Random) -> None:
+    """Somebody sets the database's clock ahead, as it runs."""
+    del fault
+    leap_s = world.lease_s * chance.uniform(0.5, 3.0)
+    world.database_skew_s += leap_s
+    world.say(f"the database's clock leaps ahead by {leap_s:.2f} s")
+
+
 def drift(world: Target, fault: Fault, chance: random.Random) -> None:
     """A conductor's clock runs fast or slow; it stays so."""
     del fault
@@ -324,6 +332,7 @@ KINDS: dict[str, Callable[[Target, Fault, random.Random], None]] = {
         storm,
         no_hints,
         outage,
+        leap,
         drift,
         gateway_restart,
         gateway_pause,

@@ -285,8 +285,10 @@ class MemJobs:
             if not found.state.ended and asleep == (sleep.step, sleep.attempt, False, fence.epoch):
                 return handed_out(found)
             raise not_in_hand(found, sleep.step, sleep.attempt)
+        self._t.check_writes(sleep.writes)
         if found.binding is not None:
             self._t.patch(found.object, sleep.patch, member=(fence.owner, fence.epoch), job=found)
+        self._t.write(sleep.writes)
         now = self._t.clock()
         signalled = found.signal_seq > sleep.seen_seq
         wake_at = now + sleep.wake_in_s

@@ -104,9 +104,11 @@ class MemQueue(MemGraph, MemJobs):
                 raise InvalidInputError("a step leads either to a next step or to the job's end")
             if end.patch:
                 raise InvalidInputError("an unbound job has no object whose fields to write")
+            self._t.check_writes(end.writes)
         written: set[UUID] = set()
         for key, end in ends:
             if self._is_held(hold, key, end):
+                self._t.write(end.writes)
                 self._end(self._t.jobs[key], hold, end)
                 written.add(key)
             elif self._was_recorded(hold, key, end):
@@ -186,6 +188,32 @@ class MemQueue(MemGraph, MemJobs):
             self._wake(asked)
         return True
 
+    async def cancel_under(self, parent: UUID, kinds: Collection[str], *, begun: bool) -> int:
+        family, todo = list[Job](), [parent]
+        while todo:
+            above = todo.pop()
+            found = [job for job in self._t.jobs.values() if job.parent == above]
+            todo += [job.id for job in found]
+            family += [job for job in found if not job.state.ended and job.kind in kinds]
+        ended: list[UUID] = []
+        for job in sorted(family, key=lambda job: job.id):
+            fresh = job.state is JobState.BLOCKED or (
+                job.state is JobState.QUEUED and not job.attempts
+            )
+            asked = replace(
+                job,
+                signal_seq=job.signal_seq + 1,
+                cancel_requested=fresh or begun or job.cancel_requested,
+            )
+            if fresh:
+                error = JobError(code="cancelled", message="aborted by request")
+                self._t.jobs[job.id] = self._over(asked, JobState.CANCELLED, error)
+                ended.append(job.id)
+            else:
+                self._wake(asked)
+        self.move_on(ended)
+        return len(family)
+
     def _wake(self, job: Job) -> None:
         if job.queue is not None:
             if job.state is JobState.WAITING:
@@ -227,11 +255,17 @@ class MemQueue(MemGraph, MemJobs):
         return sorted(found, key=lambda pred: self._t.nodes[pred].line)[:limit]
 
     async def purge_jobs(self, keep_s: float, limit: int) -> int:
+        return self._purge(keep_s, limit, bound=False)
+
+    async def purge_bound_jobs(self, keep_s: float, limit: int) -> int:
+        return self._purge(keep_s, limit, bound=True)
+
+    def _purge(self, keep_s: float, limit: int, *, bound: bool) -> int:
         until = self._t.clock() - keep_s
         old = [
             job.id
             for job in sorted(self._t.jobs.values(), key=lambda job: job.finished_at or 0.0)
-            if job.queue is not None
+            if (job.queue is None) is bound
             and self._has_passed(job.id)
             and (job.finished_at or until) < until
         ][:limit]

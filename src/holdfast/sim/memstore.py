@@ -21,6 +21,7 @@ from holdfast.store.events import Watch, told
 from holdfast.store.model import (
     Claim,
     Fence,
+    JobState,
     Json,
     Member,
     MemberSpec,
@@ -81,15 +82,17 @@ class MemMembers:
         row.lease_until = self._t.clock() + lease_s
         return Renewal(state=row.state, drain_requested=row.drain_requested)
 
-    async def reap(self) -> list[Member]:
+    async def reap(self, spared: Collection[tuple[UUID, int]] = ()) -> list[Member]:
         now = self._t.clock()
         life = self._t.life
         seen = (life.started_at, life.timeline)
         if life.noticed != seen:
             life.noticed, life.noticed_at = seen, now
         reaped: list[Member] = []
-        for row in self._t.members.values():
+        for key, row in self._t.members.items():
             if row.gone or row.lease_until >= now or life.noticed_at + row.lease_s >= now:
+                continue
+            if (key, row.epoch) in spared:
                 continue
             row.state, row.gone_reason = MemberState.GONE, "lease expired"
             self._tell(row, "member.gone")
@@ -103,6 +106,20 @@ class MemMembers:
         row.state, row.gone_reason = MemberState.GONE, reason
         self._tell(row, "member.gone")
         return True
+
+    async def purge_members(self, keep_s: float, limit: int) -> int:
+        until = self._t.clock() - keep_s
+        claims = [claim for shards in self._t.shards.values() for claim in shards]
+        named = {claim.owner for claim in claims} | {claim.previous for claim in claims}
+        named |= {job.owner for job in self._t.jobs.values() if job.state is JobState.RUNNING}
+        old = [
+            key
+            for key, row in sorted(self._t.members.items(), key=lambda item: item[1].lease_until)
+            if row.gone and row.lease_until < until and key not in named
+        ][:limit]
+        for key in old:
+            del self._t.members[key]
+        return len(old)
 
     async def request_drain(self, member: UUID) -> bool:
         row = self._t.members.get(member)
@@ -265,7 +282,11 @@ class MemObjects:
     async def grant_route(self, obj: ObjectRef, gateway: UUID, incarnation: UUID) -> RouteGrant:
         document = self._t.document(obj)
         route = self._t.routes.get(obj)
-        if route is None or (route.gateway, route.incarnation) != (gateway, incarnation):
+        if route is not None and route.gateway != gateway:
+            raise ConflictError(
+                f"the BMC belongs to gateway {route.gateway}, not to {gateway}", kind="gateway"
+            )
+        if route is None or route.incarnation != incarnation:
             route = RouteRow(gateway, incarnation, self._t.next_epoch())
             self._t.routes[obj] = route
         claim = self._t.claim(document["grp"], document["shard"])
@@ -278,7 +299,8 @@ class MemStore(MemMembers, MemQueue, MemObjects, MemEvents, MemCensus):
 
     ``clock`` is the database's own: seconds since the epoch, read at each
     statement. ``kinds`` names the kinds of objects with their columns, ``watches``
-    what of them the event log tells about.
+    what of them the event log tells about, ``products`` the kinds of rows that unbound
+    jobs write.
     """
 
     def __init__(
@@ -286,8 +308,9 @@ class MemStore(MemMembers, MemQueue, MemObjects, MemEvents, MemCensus):
         clock: Callable[[], float],
         kinds: Mapping[str, Collection[str] | None],
         watches: Mapping[str, Watch] = MappingProxyType({}),
+        products: Mapping[str, Collection[str]] = MappingProxyType({}),
     ) -> None:
-        tables = Tables(clock, kinds, watches)
+        tables = Tables(clock, kinds, watches, products)
         MemMembers.__init__(self, tables)
         MemQueue.__init__(self, tables)
         MemObjects.__init__(self, tables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import cast
 from uuid import UUID, uuid5
@@ -23,6 +23,7 @@ from holdfast.store.model import (
     MemberState,
     ObjectRef,
     StepRecord,
+    Write,
 )
 
 Document = dict[str, Json]
@@ -95,6 +96,7 @@ class Tables:
     """All rows, the database's clock and its one epoch sequence.
 
     ``kinds`` maps a kind of object to its column names (None: any are accepted).
+    ``products``: kinds of rows that unbound jobs write, with their column names.
     ``hints`` are called with a topic (``jobs``, ``members``, ``claims``) after a
     change that somebody may wait for: the simulator's NOTIFY. ``watches``: what of a
     kind of object the event log tells about.
@@ -105,8 +107,11 @@ class Tables:
         clock: Callable[[], float],
         kinds: Mapping[str, Collection[str] | None],
         watches: Mapping[str, Watch] = MappingProxyType({}),
+        products: Mapping[str, Collection[str]] = MappingProxyType({}),
     ) -> None:
         self.clock = clock
+        self.product_columns = {kind: frozenset(names) for kind, names in products.items()}
+        self.products: dict[str, dict[UUID, Document]] = {kind: {} for kind in products}
         self.watches = watches
         self.log: list[Event] = []
         self.next_event = 1
@@ -288,6 +293,30 @@ class Tables:
         document.update({name: stored(value) for name, value in patch.items()})
         if "updated_at" in document and "updated_at" not in patch:
             document["updated_at"] = self.clock()
+
+    def check_writes(self, writes: Iterable[Write]) -> None:
+        """``InvalidInputError`` unless all of them could be written."""
+        for write in writes:
+            known = self.product_columns.get(write.kind)
+            if known is None:
+                raise InvalidInputError(f"no kind of rows is called {write.kind!r}")
+            if unknown := sorted((write.values.keys() | write.expect.keys()) - known):
+                raise InvalidInputError(f"{write.kind} has no column {', '.join(unknown)}")
+
+    def write(self, writes: Iterable[Write]) -> None:
+        """Write products' rows (``store.model.Write``), in the order given."""
+        for write in writes:
+            rows = self.products[write.kind]
+            values = {name: stored(value) for name, value in write.values.items()}
+            if write.verb == "delete":
+                rows.pop(write.id, None)
+            elif write.verb == "update" and write.id in rows:
+                row = rows[write.id]
+                if all(row[name] == stored(value) for name, value in write.expect.items()):
+                    row.update(values)
+            elif write.verb == "insert" and write.id not in rows:
+                empty: Document = dict.fromkeys(sorted(self.product_columns[write.kind]))
+                rows[write.id] = {**empty, "id": write.id, **values}
 
     def check_fields(self, kind: str, names: Collection[str]) -> None:
         """``InvalidInputError`` unless every name is a column of that kind."""

@@ -60,7 +60,7 @@ def _end(waiting: asyncio.Future[None] | None) -> None:
 
 
 class _Handing:
-    """A conductor's store that knows which hand-overs wait for their answer."""
+    """A conductor's reach to the store that knows which hand-overs wait for their answer."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -91,13 +91,15 @@ class ConductorParts:
     def __init__(
         self,
         *,
-        store: Callable[[str], Store],
+        reach: Callable[[str], Store],
+        amend_store: Callable[[Store], Store],
         trade: Callable[[str, Store], Trade],
         settings: CoreSettings,
         waker: Callable[[SimWaker], Waker],
         amend: Callable[[Membership, Clock], None],
     ) -> None:
-        self.store = store
+        self.reach = reach
+        self.amend_store = amend_store
         self.trade = trade
         self.settings = settings
         self.waker = waker
@@ -181,8 +183,8 @@ class SimConductor:
         offset_s = self._loop.random.uniform(0, 1000)
         process = Process(name, rate=self.rate, offset_s=offset_s - self._loop.now * self.rate)
         clock = ProcessClock(self._loop, process)
-        handing = _Handing(self._parts.store(self.slot))
-        store = cast("Store", handing)
+        handing = _Handing(self._parts.reach(self.slot))
+        store = self._parts.amend_store(cast("Store", handing))
         self.waker = SimWaker()
         self._members = []
         spec = MemberSpec(
@@ -248,7 +250,7 @@ class SimConductor:
     async def _report(self, dead: list[Incarnation]) -> None:
         await asyncio.sleep(self._loop.random.uniform(0.002, 0.03))
         if self._obituaries is None:
-            store = self._parts.store(self.slot)
+            store = self._parts.reach(self.slot)
             # What it says has real milliseconds in it: they would not replay.
             self._obituaries = Obituaries(store.end_lease, self._heard_of)
         self._obituaries.send(self.slot, dead, "killed")

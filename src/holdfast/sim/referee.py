@@ -7,7 +7,7 @@ read. Breaches are sentences; a run without any is a good run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Protocol, cast
 from uuid import UUID
 
@@ -128,8 +128,8 @@ class RefereedStore:
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         return getattr(self._store, name)
 
-    async def reap(self) -> list[Member]:
-        reaped = await self._store.reap()
+    async def reap(self, spared: Collection[tuple[UUID, int]] = ()) -> list[Member]:
+        reaped = await self._store.reap(spared)
         self._referee.ended(reaped, "reaped")
         since_s = self._tables.clock() - self._tables.life.started_at
         if reaped and since_s < self._lease_s:

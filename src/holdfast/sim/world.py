@@ -182,7 +182,8 @@ class World:
     def _conductors(self) -> list[SimConductor]:
         chance = self.loop.random
         parts = ConductorParts(
-            store=lambda slot: self.bugs.conductor_store(self._reach(slot)),
+            reach=self._reach,
+            amend_store=self.bugs.conductor_store,
             trade=self._trade,
             settings=self.settings,
             waker=self.bugs.waker,
@@ -414,7 +415,9 @@ SCENARIOS: dict[str, Scenario] = {
             name="network",
             kinds=("partition", "storm", "no_hints", "slow_boat", "slow_renewal", "last_words"),
         ),
-        Scenario(name="database", kinds=("outage", "slow_renewal", "drift", "crash", "freeze")),
+        Scenario(
+            name="database", kinds=("outage", "slow_renewal", "leap", "drift", "crash", "freeze")
+        ),
         Scenario(
             name="gateway",
             kinds=(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from math import inf
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -302,13 +302,32 @@ class RouteGrant(msgspec.Struct, frozen=True, kw_only=True):
     floor: int
 
 
+class Write(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of a product's, written in the transaction of the step that changed it.
+
+    ``kind``: a registered kind of rows. ``insert``: a row that is there already stays as it is.
+    To update or delete what is not there does nothing, nor to update what has other values
+    than ``expect`` says. ``values``: by column name.
+    """
+
+    verb: Literal["insert", "update", "delete"]
+    kind: str
+    id: UUID
+    values: dict[str, Json] = {}
+    expect: dict[str, Json] = {}
+
+
 class StepEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """How a step ended, written in one fenced transaction with what it changed."""
+    """How a step ended, written in one fenced transaction with what it changed.
+
+    ``writes``: of unbound jobs, which have no object to patch.
+    """
 
     step: str
     attempt: int
     output: Json = None
     patch: dict[str, Json] = {}  # fields of the object
+    writes: tuple[Write, ...] = ()
     memo: dict[str, Json] = {}  # replaces the job's memo
     next_step: str | None = None  # None: the job ends with ``state``
     state: JobState = JobState.RUNNING  # RUNNING, or one of the three ends
@@ -326,6 +345,7 @@ class StepSleep(msgspec.Struct, frozen=True, kw_only=True):
     wake_in_s: float
     memo: dict[str, Json] = {}
     patch: dict[str, Json] = {}
+    writes: tuple[Write, ...] = ()
     progress: tuple[int, int, str] | None = None
 
 

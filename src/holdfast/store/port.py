@@ -53,11 +53,12 @@ class MemberStore(Protocol):
         """Extend the lease, even an expired one; ``None`` once it is marked over."""
         ...
 
-    async def reap(self) -> list[Member]:
+    async def reap(self, spared: Collection[tuple[UUID, int]] = ()) -> list[Member]:
         """Mark gone whoever's lease has run out, and return them.
 
         Marks nobody until a full lease has passed since the database came back
-        (a new start time or timeline, noticed by whoever calls this first).
+        (a new start time or timeline, noticed by whoever calls this first), and none of
+        the ``spared`` (id, epoch): the caller knows better (``core.members.Sightings``).
         """
         ...
 
@@ -75,6 +76,13 @@ class MemberStore(Protocol):
 
     async def members(self, role: str | None = None, *, gone: bool = False) -> list[Member]:
         """Members by slot; those that are gone only on request."""
+        ...
+
+    async def purge_members(self, keep_s: float, limit: int) -> int:
+        """Delete members whose lease ended ``keep_s`` ago; returns how many went.
+
+        Never one that a claim names, or a job that is held under it.
+        """
         ...
 
 
@@ -221,6 +229,10 @@ class JobStore(Protocol):
         """The job's completed steps in order."""
         ...
 
+    async def purge_bound_jobs(self, keep_s: float, limit: int) -> int:
+        """Delete bound jobs that ended ``keep_s`` ago; returns how many went."""
+        ...
+
 
 class QueueStore(Protocol):
     """Unbound jobs: graphs of them, what they reserve, and the workers that run them.
@@ -269,6 +281,14 @@ class QueueStore(Protocol):
 
     async def release(self, hold: Hold, jobs: Collection[UUID]) -> int:
         """Queue jobs again that are held and no longer worked on here; returns how many."""
+        ...
+
+    async def cancel_under(self, parent: UUID, kinds: Collection[str], *, begun: bool) -> int:
+        """Cancel all of these kinds that a job has enqueued, and they in turn.
+
+        What has not begun ends at once. What has is woken if it sleeps, and cancelled,
+        too, if ``begun``. Returns how many it touched.
+        """
         ...
 
     async def tend(self, limit: int = 500) -> int:
@@ -339,7 +359,8 @@ class ObjectStore(Protocol):
 
         A new incarnation draws a new term. The floor is read in the same
         transaction: the current claim's epoch, or the epoch drawn when the
-        object entered its shard if that is higher.
+        object entered its shard if that is higher. Raises ``ConflictError`` with kind
+        "gateway" where the BMC belongs to another gateway.
         """
         ...
 

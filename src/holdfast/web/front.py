@@ -8,6 +8,7 @@ address only in what its root is, so a catalog built there still leads everywher
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, TypeAlias
@@ -29,6 +30,9 @@ AsgiApp: TypeAlias = Callable[[Any, Receive, Send], Awaitable[None]]
 
 _LOG = structlog.get_logger("holdfast.access")
 _AGENT_MAX = 200
+_HOST = re.compile(
+    rb"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+)
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 
 
@@ -165,10 +169,13 @@ def _first(path: str) -> str:
 
 
 def _address(scope: Scope) -> str:
-    """``http://host:port`` as the client wrote it, else as we are bound."""
+    """``http://host:port`` as the client wrote it, else as we are bound.
+
+    What is no host (RFC 9110, 7.2) is not repeated: links are made of it.
+    """
     scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
     for name, value in scope["headers"]:
-        if name == b"host":
-            return f"{scheme}://{value.decode('latin-1')}"
+        if name == b"host" and _HOST.fullmatch(value):
+            return f"{scheme}://{value.decode('ascii')}"
     server = scope.get("server")
     return f"{scheme}://{server[0]}:{server[1]}" if server else f"{scheme}://localhost"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from holdfast.baremetal import api as baremetal
 from holdfast.baremetal.service import Baremetal
+from holdfast.identity.service import Identity
+from holdfast.stacks import api as stacks
+from holdfast.stacks.service import Stacks
 from holdfast.web.apis import Api
 
 
@@ -19,5 +22,22 @@ def baremetal_api(service: Baremetal) -> Api:
         service=baremetal.SERVICE,
         rewrite=baremetal.rewrite,
         hide=baremetal.hiding(service),
+        background=(service.work,),
+    )
+
+
+def stacks_api(service: Stacks, identity: Identity) -> Api:
+    """The Orchestration API under ``/orchestration``; its own port is 8004 elsewhere.
+
+    ``identity``: who a token is of, where a resource's own token would do as well.
+    """
+    return Api(
+        name="orchestration",
+        prefix=stacks.PREFIX,
+        router=stacks.router(service, identity),
+        policies=stacks.POLICIES,
+        error_body=stacks.error_body,
+        service=stacks.SERVICE,
+        rewrite=stacks.rewrite,
         background=(service.work,),
     )

@@ -52,15 +52,15 @@ async def test_pages_go_on_at_the_marker(client: httpx.AsyncClient, fixture: Bar
     assert "next" not in rest
 
 
-async def test_a_lessee_sees_what_happened_during_its_lease(
+async def test_an_owner_sees_what_happened_while_the_node_was_its_own(
     client: httpx.AsyncClient, fixture: BaremetalFixture
 ):
-    node = await create(client, name="n1", owner="another", lessee="alice")
-    await fail(fixture, node["uuid"], "before the lease", project="another")
-    await fail(fixture, node["uuid"], "in the lease")
+    node = await create(client, name="n1", owner="alice")
+    await fail(fixture, node["uuid"], "before", project="another")
+    await fail(fixture, node["uuid"], "since")
     client.headers["X-Auth-Token"] = "reader"
     (entry,) = (await client.get("/v1/nodes/n1/history")).json()["history"]
-    assert entry["event"] == "in the lease"
+    assert entry["event"] == "since"
     client.headers["X-Auth-Token"] = "bob"
     assert (await client.get("/v1/nodes/n1/history")).status_code == 404
 

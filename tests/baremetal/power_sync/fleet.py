@@ -40,6 +40,7 @@ from holdfast.store.model import (
     NewJob,
     ObjectRef,
     Submission,
+    Write,
 )
 
 INTERVAL_S = 60.0
@@ -111,6 +112,9 @@ class Busy:
 
     def ended(self, obj: Any, job: Job, state: JobState, error: JobError | None) -> dict[str, Json]:
         return {}
+
+    def closing(self, job: Job, error: JobError, now: float) -> tuple[Write, ...]:
+        raise LookupError("a bound job writes its object's fields")
 
     def trouble(self, error: JobError) -> dict[str, Json]:
         return {}

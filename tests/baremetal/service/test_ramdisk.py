@@ -6,9 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 from tests.baremetal.people import ADMIN, BaremetalFixture
 
-from holdfast.baremetal.credentials import decrypt_agent_token
+from holdfast.baremetal.credentials import MASK, decrypt_agent_token
 from holdfast.baremetal.service.ramdisk import Heartbeat, checked_callback
-from holdfast.baremetal.service.secrets import MASK
 from holdfast.errors import InvalidInputError, NotFoundError
 from holdfast.store.model import Job
 

@@ -304,7 +304,7 @@ async def test_manual_cleaning_carries_its_steps(fixture: BaremetalFixture):
     await ask(fixture, uuid, "clean", clean_steps=[step])
     job = await fixture.active(uuid)
     assert job.kind == "node.clean"
-    assert job.args == {"clean_steps": [STEP | {"args": {"hours": 1}}]}
+    assert job.args == {"clean_steps": [STEP | {"args": {"hours": "******"}}]}
 
 
 async def test_a_runbook_cleans_nodes_that_have_its_trait(fixture: BaremetalFixture):
@@ -335,7 +335,7 @@ async def test_a_deployment_gets_the_steps_of_its_instances_templates_and_its_ow
     job = await fixture.active(uuid)
     assert job.args == {
         "deploy_steps": [
-            {"interface": "deploy", "step": "burnin", "args": {"hours": 9}, "priority": 50},
+            {"interface": "deploy", "step": "burnin", "args": {"hours": "******"}, "priority": 50},
             ten | {"step": "wipe"},
         ]
     }

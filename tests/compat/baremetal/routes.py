@@ -169,8 +169,11 @@ GET /v3/role_assignments
 GET /v3/domains
 GET /v3/domains/{domain}
 GET /v3/services
+GET /v3/services/{service}
 GET /v3/endpoints
+GET /v3/endpoints/{endpoint}
 GET /v3/regions
+GET /v3/regions/{region}
 GET,POST /v3/users/{user}/application_credentials
 GET,DELETE /v3/users/{user}/application_credentials/{credential}
 """

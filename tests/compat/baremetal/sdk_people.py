@@ -61,11 +61,23 @@ def catalog(identity: Any) -> dict[str, Any]:
         "services": sorted(s.type for s in identity.services()),
         "endpoints": len(list(identity.endpoints())) > 0,
         "regions": len(list(identity.regions())),
+        "of_baremetal": of_baremetal(identity),
         "scopes": [
             identity.get(f"/auth/{what}").status_code
             for what in ("catalog", "projects", "system", "domains")
         ],
     }
+
+
+def of_baremetal(identity: Any) -> list[bool]:
+    """The service, its endpoints and their region, each found by what it is said to be."""
+    (service,) = identity.services(type="baremetal")
+    endpoints = list(identity.endpoints(service_id=service.id, interface="public"))
+    return [
+        identity.get_service(service.id).type == "baremetal",
+        [identity.get_endpoint(e.id).url for e in endpoints] == [e.url for e in endpoints],
+        identity.get_region(endpoints[0].region_id).id == endpoints[0].region_id,
+    ]
 
 
 def as_her(connection: Any, user: Any, project: Any) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def test_a_machine_is_inspected_cleaned_by_steps_adopted_and_rebuilt(
     assert client.node(name)["provision_state"] == "active"
     move(client, "rebuild", name)
     client.done(*NODE, "inject", "nmi", name)
+    until(lambda: '"value":"Nmi"' in fleet.journal.read_text(), "its BMC heard of the NMI", 30)
     until(lambda: client.node(name)["reservation"] is None, "the NMI was injected", 30)
     client.done(*NODE, "set", name, "--no-automated-clean", "--protected")
     assert "is protected" in client.refused(*NODE, "undeploy", name)

@@ -5,6 +5,7 @@ Each fault is answered in a sentence that says what to do.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -72,6 +73,10 @@ def test_a_bmc_that_refuses_the_login_leaves_its_error_on_the_node(client: Clien
     error = client.node(name)["last_error"]
     assert "verify failed" in error
     assert "wr0ng" not in error
+    (told,) = client.json("baremetal", "node", "history", "list", name)
+    uuid = next(value for key, value in told.items() if key.lower() == "uuid")
+    shown = client.json("baremetal", "node", "history", "get", name, uuid)
+    assert (shown["severity"], shown["event"]) == ("ERROR", error)
 
 
 def test_another_projects_node_is_not_found(client: Client, bare: str, folder: Path):
@@ -84,6 +89,55 @@ def test_another_projects_node_is_not_found(client: Client, bare: str, folder: P
     assert "could not be found" in tess.refused("baremetal", "node", "show", bare)
     assert tess.json("baremetal", "node", "list") == []
     assert "403" in tess.refused("baremetal", "node", "create", "--driver", "redfish")
+
+
+@pytest.fixture(scope="module")
+def leased(client: Client, folder: Path) -> dict[str, Client]:
+    """People of the project that a node of fake-hardware is leased to, by their role."""
+    client.done("project", "create", "lessees")
+    people: dict[str, Client] = {}
+    for role in ("reader", "member", "admin"):
+        who, password = f"lessee-{role}", f"the {role}'s password"
+        client.done("user", "create", who, "--password", password)
+        client.done("role", "add", "--user", who, "--project", "lessees", role)
+        clouds = folder / f"{who}.yaml"
+        clouds.write_text(as_user(client.clouds.read_text(), who, password, "lessees"))
+        people[role] = Client(clouds)
+    project = client.json("project", "show", "lessees")["id"]
+    create = ["baremetal", "node", "create", "--driver", "fake-hardware", "--name", "cli-leased"]
+    client.done(*create, "--lessee", project, "--driver-info", "secret_place=rack7")
+    for verb in ("manage", "provide"):
+        client.done("baremetal", "node", verb, "cli-leased", "--wait", "60")
+    return people
+
+
+def test_a_lessee_reads_the_node_without_its_driver_info(leased: dict[str, Client]):
+    """Issue 3, "`owner`/`lessee` visibility"."""
+    for person in leased.values():
+        shown = person.node("cli-leased")
+        assert shown["name"] == "cli-leased"
+        assert "rack7" not in json.dumps(shown)
+
+
+def test_a_lessee_uses_the_node_by_its_role_and_does_not_run_it(leased: dict[str, Client]):
+    node = ("baremetal", "node")
+    reader, member, admin = leased["reader"], leased["member"], leased["admin"]
+    name = "cli-leased"
+    assert "needs the role member" in reader.refused(*node, "power", "on", name)
+    member.done(*node, "set", name, "--extra", "job=7")
+    member.done(*node, "power", "on", name)
+    assert "needs the role admin" in member.refused(*node, "deploy", name)
+    admin.done(*node, "set", name, "--instance-info", "image_source=http://images/a")
+    admin.done(*node, "deploy", name, "--wait", "60")
+    admin.done(*node, "undeploy", name, "--wait", "60")
+    for words in (
+        ("set", name, "--driver-info", "secret_place=here"),
+        ("set", name, "--property", "cpus=8"),
+        ("set", name, "--owner", "me"),
+        ("boot", "device", "set", name, "pxe"),
+        ("delete", name),
+    ):
+        assert "leased" in admin.refused(*node, *words)
 
 
 def as_user(clouds: str, user: str, password: str, project: str) -> str:

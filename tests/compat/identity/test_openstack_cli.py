@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,78 @@ def test_users_projects_and_assignments_are_shown_as_made(client: Client, ann: C
     assert [user["Name"] for user in client.json("user", "list", "--project", "blue")] == ["ann"]
     rows = client.json("role", "assignment", "list", "--names", "--user", "ann")
     assert [(row["Role"], row["Project"]) for row in rows] == [("member", "blue@Default")]
+
+
+def test_the_catalog_says_where_the_services_are(client: Client, ann: Client, system: System):
+    listed = {row["Type"]: row for row in ann.json("catalog", "list")}
+    assert {"baremetal", "identity"} <= set(listed)
+    shown = ann.json("catalog", "show", "baremetal")
+    assert system.baremetal_url in str(shown["endpoints"])
+    services = {row["Type"]: row["ID"] for row in client.json("service", "list")}
+    assert {"baremetal", "identity"} <= set(services)
+    urls = {row["URL"] for row in client.json("endpoint", "list", "--service", "baremetal")}
+    assert urls == {system.baremetal_url}
+    assert client.json("service", "show", "baremetal")["id"] == services["baremetal"]
+    (public,) = client.json("endpoint", "list", "--service", "baremetal", "--interface", "public")
+    assert client.json("endpoint", "show", public["ID"])["url"] == system.baremetal_url
+    assert [row["Region"] for row in client.json("region", "list")] == ["RegionOne"]
+    assert client.json("region", "show", "RegionOne")["region"] == "RegionOne"
+
+
+def status_of(system: System, token: str) -> int:
+    """How Bare Metal answers somebody with this token."""
+    headers = {"X-Auth-Token": token}
+    request = urllib.request.Request(f"{system.baremetal_url}/v1/nodes", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status
+    except urllib.error.HTTPError as refusal:
+        return refusal.code
+
+
+def test_a_revoked_token_is_worth_nothing_at_once_and_everywhere(ann: Client, system: System):
+    token = ann.json("token", "issue")["id"]
+    assert status_of(system, token) == 200
+    ann.done("token", "revoke", token)
+    assert status_of(system, token) == 401
+
+
+def test_with_its_role_taken_a_token_is_worth_nothing(client: Client, ann: Client, system: System):
+    token = ann.json("token", "issue")["id"]
+    where = ["--user", "ann", "--project", "blue", "member"]
+    client.done("role", "remove", *where)
+    assert status_of(system, token) == 401
+    assert "no role in that project" in ann.refused("token", "issue")
+    client.done("role", "add", *where)
+    ann.done("token", "issue")
+
+
+def test_projects_users_and_roles_are_changed_and_removed(client: Client):
+    client.done("project", "create", "brief")
+    client.done("user", "create", "--password", "bo's password", "--project", "brief", "bo")
+    client.done("role", "add", "--user", "bo", "--system", "all", "reader")
+    rows = client.json("role", "assignment", "list", "--names", "--user", "bo", "--system", "all")
+    assert [(row["Role"], row["System"]) for row in rows] == [("reader", "all")]
+    client.done("role", "remove", "--user", "bo", "--system", "all", "reader")
+    assert client.json("role", "assignment", "list", "--user", "bo") == []
+    client.done("user", "set", "--email", "bo@example.org", "--description", "d", "bo")
+    assert client.json("user", "show", "bo")["email"] == "bo@example.org"
+    client.done("project", "set", "--description", "changed", "--disable", "brief")
+    shown = client.json("project", "show", "brief")
+    assert (shown["description"], shown["enabled"]) == ("changed", False)
+    assert {"admin", "member", "reader"} <= {row["Name"] for row in client.json("role", "list")}
+    assert client.json("role", "show", "member")["name"] == "member"
+    client.done("user", "delete", "bo")
+    client.done("project", "delete", "brief")
+    assert "No User found" in client.refused("user", "show", "bo")
+    assert "No Project found" in client.refused("project", "show", "brief")
+
+
+def test_a_disabled_project_lets_nobody_in(client: Client, ann: Client):
+    client.done("project", "set", "--disable", "blue")
+    assert "no role in that project" in ann.refused("token", "issue")
+    client.done("project", "set", "--enable", "blue")
+    ann.done("token", "issue")
 
 
 def test_an_application_credential_is_listed_and_shown(ann: Client, robot: Client):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -89,3 +89,24 @@ def test_a_process_without_the_key_that_seals_is_found():
     assert finding.level is Level.FAIL
     assert "conductor-9" in finding.found
     assert "api-1" not in finding.found
+
+
+A, B = UUID(int=1), UUID(int=2)
+
+
+@pytest.mark.parametrize(
+    ("routes", "here", "level"),
+    [
+        ({}, None, "ok"),
+        ({}, A, "ok"),
+        ({A: 3}, A, "ok"),
+        ({A: 3}, None, "ok"),
+        ({A: 3}, B, "fail"),
+        ({A: 3, B: 1}, A, "fail"),
+        ({A: 3, B: 1}, None, "fail"),
+    ],
+)
+def test_a_deployment_has_one_gateway(routes: dict[UUID, int], here: UUID | None, level: str):
+    finding = deployment.gateways(routes, here)
+    assert finding.level.value == level
+    assert ("--fix gateway" in finding.advice) == (level == "fail")

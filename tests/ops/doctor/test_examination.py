@@ -18,7 +18,7 @@ from holdfast.bmc.settings import BmcSettings
 from holdfast.errors import ConfigError
 from holdfast.ops.config import Loaded, Settings
 from holdfast.ops.datadir import DataDir
-from holdfast.ops.doctor import Finding, Level, examine, fix_epochs
+from holdfast.ops.doctor import Finding, Level, examine, fix_epochs, fix_gateway
 from holdfast.ops.settings import (
     ApiSettings,
     DatabaseSettings,
@@ -124,5 +124,24 @@ async def test_epochs_are_not_mended_without_the_gateways_word(
     datadir: DataDir,
     fresh_database_url: str,  # noqa: F811
 ):
-    with pytest.raises(ConfigError, match="must say which epochs"):
+    with pytest.raises(ConfigError, match="gateway must answer"):
         await fix_epochs(settings(fresh_database_url, 1), datadir)
+
+
+async def test_bmcs_of_a_gateway_that_is_gone_are_found_and_given_to_the_one_here(
+    datadir: DataDir,
+    gateway: int,
+    fresh_database_url: str,  # noqa: F811
+):
+    given = settings(fresh_database_url, gateway)
+    assert (await found(datadir, given))["gateways"].level is Level.OK
+    async with await Database.open(fresh_database_url, max=1) as db:
+        await db.execute(
+            "insert into bmc_route values ('node', $1, $2, $2, 7), ('node', $2, $1, $2, 8)",
+            uuid4(),
+            uuid4(),
+        )
+        assert (await found(datadir, given))["gateways"].level is Level.FAIL
+        assert await fix_gateway(given, datadir) == 2
+        assert (await found(datadir, given))["gateways"].level is Level.OK
+        assert await fix_gateway(given, datadir) == 0

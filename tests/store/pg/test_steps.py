@@ -144,14 +144,31 @@ async def test_placements_at_once_are_all_counted(pg: PgBench):
     assert (await pg.store.claims(""))[0].objects == counts[0] - 1
 
 
-async def test_gateways_at_once_get_terms_in_the_order_they_are_granted(pg: PgBench):
+async def test_incarnations_at_once_get_terms_in_the_order_they_are_granted(pg: PgBench):
     scene = Scene(pg)
     await scene.store.ensure_shards("", 1)
     node = await pg.add_node()
-    grants = await asyncio.gather(*(pg.store.grant_route(node, uuid4(), uuid4()) for _ in range(8)))
+    gateway = uuid4()
+    grants = await asyncio.gather(*(pg.store.grant_route(node, gateway, uuid4()) for _ in range(8)))
     terms = [grant.term for grant in grants]
     assert len(set(terms)) == 8
     assert await pg.db.fetchval("select term from bmc_route") == max(terms)
+
+
+async def test_all_routes_move_at_once_to_the_gateway_that_is_left(pg: PgBench):
+    scene = Scene(pg)
+    await scene.store.ensure_shards("", 1)
+    nodes = [await pg.add_node() for _ in range(3)]
+    old, new, incarnation = uuid4(), uuid4(), uuid4()
+    before = [await pg.store.grant_route(node, old, uuid4()) for node in nodes[:2]]
+    kept = await pg.store.grant_route(nodes[2], new, incarnation)
+    assert await pg.store.gateways() == {old: 2, new: 1}
+    assert await pg.store.move_routes(new, incarnation) == 2
+    assert await pg.store.move_routes(new, incarnation) == 0
+    after = [await pg.store.grant_route(node, new, incarnation) for node in nodes]
+    assert after[2] == kept
+    assert all(a.term > b.term for a, b in zip(after, before, strict=False))
+    assert await pg.store.gateways() == {new: 3}
 
 
 async def test_a_job_inserted_by_a_product_obeys_the_reservation(pg: PgBench):

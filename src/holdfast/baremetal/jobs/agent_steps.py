@@ -15,7 +15,8 @@ from holdfast.store.model import Json
 
 AgentStep = dict[str, Json]
 
-CLEAN, DEPLOY = "clean", "deploy"
+ASKED = "asked"
+"""Where a planned step has its arguments from: its place among the steps asked for."""
 
 
 def offered(result: dict[str, Json], task: str) -> list[AgentStep]:
@@ -43,6 +44,25 @@ def planned(there: list[AgentStep], asked: list[AgentStep]) -> list[AgentStep]:
     chosen = {_name(step): _checked(step, known) for step in asked}
     steps = [step for step in ({**known, **chosen}).values() if _priority(step) > 0]
     return sorted(steps, key=lambda step: (-_priority(step), str(step.get("step"))))
+
+
+def numbered(asked: list[AgentStep]) -> list[AgentStep]:
+    """The steps asked for, each with its place among them (``ASKED``)."""
+    return [{**step, ASKED: place} for place, step in enumerate(asked)]
+
+
+def complete(step: AgentStep, asked: list[AgentStep]) -> AgentStep:
+    """A step as the agent gets it: with its arguments, which are not kept with the plan."""
+    place = step.get(ASKED)
+    if place is None:
+        return shown(step)
+    given: dict[str, Json] = asked[int(place)].get("args") or {}
+    return {**shown(step), "args": given}
+
+
+def shown(step: AgentStep) -> AgentStep:
+    """A planned step as the node shows it."""
+    return {key: value for key, value in step.items() if key != ASKED}
 
 
 def _name(step: AgentStep) -> tuple[str, str]:

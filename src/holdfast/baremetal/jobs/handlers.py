@@ -21,7 +21,7 @@ from holdfast.baremetal.jobs.machine import (
 from holdfast.baremetal.jobs.ramdisk import Ramdisk
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
 from holdfast.core.jobs import Done, Fail, Handler, Outcome, Step, StepContext
-from holdfast.store.model import Job, JobError, JobState, Json
+from holdfast.store.model import Job, JobError, JobState, Json, Write
 
 Patch = dict[str, Json]
 
@@ -56,8 +56,11 @@ class NodeHandler(msgspec.Struct, frozen=True, kw_only=True):
             if error is not None:
                 patch["last_error"] = f"{job.kind.removeprefix('node.')} failed: {error.message}"
         if self.provisions:
-            patch |= {"deploy_step": {}, "clean_step": {}}
+            patch |= {"deploy_step": {}, "clean_step": {}, "step_secrets": None}
         return patch
+
+    def closing(self, job: Job, error: JobError, now: float) -> tuple[Write, ...]:
+        raise LookupError("a bound job writes its object's fields")
 
     def trouble(self, error: JobError) -> Patch:
         return {"last_error": error.message}

@@ -11,13 +11,16 @@ from holdfast.baremetal.credentials import (
     decrypt_agent_token,
     decrypt_driver_secrets,
     decrypt_instance_secrets,
+    decrypt_step_secrets,
+    without,
 )
 from holdfast.baremetal.drivers import FAKE, FAKE_POWER_DELAY
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
 from holdfast.bmc.commands import Origin, Target
-from holdfast.bmc.errors import PacedError
+from holdfast.bmc.errors import AgentError, PacedError
 from holdfast.core.jobs import Done, Fail, Outcome, Sleep, StepContext
 from holdfast.store.model import Json, ObjectRef
+from holdfast.store.secrets import SecretError
 
 POWER_ON = "power on"
 POWER_OFF = "power off"
@@ -112,10 +115,34 @@ class Machine:
 
     def instance_info(self) -> dict[str, Json]:
         """With its secrets, for the agent's commands only: never into memo or arguments."""
-        node = self._ctx.object
-        info: dict[str, Json] = node.get("instance_info") or {}
-        opened = decrypt_instance_secrets(self._box, node["uuid"], node.get("instance_secrets"))
+        info: dict[str, Json] = self._ctx.object.get("instance_info") or {}
+        opened = self._instance_secrets()
         return info | {key: value for key, value in opened.items() if key in info}
+
+    def _instance_secrets(self) -> dict[str, Json]:
+        node = self._ctx.object
+        return decrypt_instance_secrets(self._box, node["uuid"], node.get("instance_secrets"))
+
+    def masked(self, said: str) -> str:
+        """What the agent said, without the secrets it was told."""
+        asked = [self.asked_steps(name) for name in ("clean_steps", "deploy_steps")]
+        given = [step.get("args") for steps in asked for step in steps or ()]
+        return without(said, [given, self._instance_secrets()])
+
+    def asked_steps(self, name: str) -> list[dict[str, Json]] | None:
+        """The job's argument ``name``, the steps' own arguments opened; None: not asked for.
+
+        Like all that is secret, for the agent's commands only. Raises ``SecretError``.
+        """
+        ctx = self._ctx
+        steps: list[dict[str, Json]] | None = ctx.args.get(name)
+        sealed = ctx.object.get("step_secrets")
+        if not steps or sealed is None:
+            if any(step.get("args") for step in steps or ()):
+                raise SecretError("the arguments of the steps are gone; ask for them again")
+            return steps
+        opened = decrypt_step_secrets(self._box, ctx.object["uuid"], ctx.job.id, sealed)
+        return [{**step, "args": args} for step, args in zip(steps, opened, strict=True)]
 
     async def power(self) -> tuple[str | None, bool]:
         """The power state, and whether a transition is under way."""
@@ -171,10 +198,13 @@ class Machine:
         self, name: str, params: dict[str, Json] | None = None, *, wait: bool = True
     ) -> dict[str, Json]:
         """Send a command to the ramdisk agent; with ``wait`` returns its end."""
-        return await self.send(
-            "agent_command",
-            {"url": self.agent_url, "name": name, "params": params or {}, "wait": wait},
-        )
+        told: dict[str, Json] = {"name": name, "params": params or {}, "wait": wait}
+        try:
+            return await self.send("agent_command", {"url": self.agent_url, **told})
+        except AgentError as fault:
+            fault.message = self.masked(fault.message)
+            fault.args = (fault.message,)
+            raise
 
     async def agent_commands(self) -> list[dict[str, Json]]:
         """What the agent of this boot was told so far, oldest first."""

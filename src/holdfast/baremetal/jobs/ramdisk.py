@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import UUID, uuid5
 
+from holdfast.baremetal.credentials import masked_steps
 from holdfast.baremetal.jobs import agent_steps
 from holdfast.baremetal.jobs.machine import POWER_OFF, POWER_ON, Machine
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
@@ -148,19 +149,23 @@ class Ramdisk:
             {"node": agent_node(ctx.object, machine.instance_info()), "ports": []},
         )
         if answer.get("command_status") not in (None, "SUCCEEDED"):
-            return Fail(code="agent_failed", message=_complaint("listing its steps", answer))
+            return Fail(
+                code="agent_failed", message=_complaint(machine, "listing its steps", answer)
+            )
         result: dict[str, Json] = answer.get("command_result") or {}
         there = agent_steps.offered(result, self._task)
-        exactly: list[dict[str, Json]] | None = ctx.args.get("clean_steps")
-        if exactly is None:
-            steps = agent_steps.planned(there, ctx.args.get("deploy_steps") or [])
-        else:
-            steps = agent_steps.manual(there, exactly)
+        asked = self._asked(machine)
+        plan = agent_steps.planned if "clean_steps" not in ctx.args else agent_steps.manual
+        steps = masked_steps(plan(there, agent_steps.numbered(asked)))
         version: dict[str, Json] = result.get("hardware_manager_version") or {}
         return Done(
             output={"steps": [s.get("step") for s in steps]},
             memo={"steps": steps, "version": version, "index": 0},
         )
+
+    def _asked(self, machine: Machine) -> list[dict[str, Json]]:
+        exactly = machine.asked_steps("clean_steps")
+        return (machine.asked_steps("deploy_steps") or []) if exactly is None else exactly
 
     async def _run(self, ctx: StepContext) -> Outcome:
         """Run the agent's steps one after the other, each exactly once.
@@ -179,14 +184,14 @@ class Ramdisk:
                 return self._running(ctx, index)
             if status != "SUCCEEDED":
                 label = f"step {steps[index].get('step')!r}"
-                return Fail(code="agent_failed", message=_complaint(label, told[index]))
+                return Fail(code="agent_failed", message=_complaint(machine, label, told[index]))
             index += 1
         if index >= len(steps):
             return Done(output={"executed": index}, memo={}, patch={f"{self._task}_step": {}})
         await machine.agent(
             f"{self._task}.{name}",
             {
-                "step": steps[index],
+                "step": agent_steps.complete(steps[index], self._asked(machine)),
                 "node": agent_node(ctx.object, machine.instance_info()),
                 "ports": [],
                 f"{self._task}_version": memo["version"],
@@ -209,14 +214,17 @@ class Ramdisk:
         return Sleep(
             seconds=self._settings.poll_s,
             memo={**memo, "index": index, "running": index, "since": since},
-            patch={} if same else {f"{self._task}_step": step},
+            patch={} if same else {f"{self._task}_step": agent_steps.shown(step)},
             progress=f"agent: {step.get('step')} ({index + 1} of {len(memo['steps'])})",
         )
 
     async def _sync(self, ctx: StepContext) -> Outcome:
-        answer = await self._machine(ctx).agent("standby.sync")
+        machine = self._machine(ctx)
+        answer = await machine.agent("standby.sync")
         if answer.get("command_status") not in (None, "SUCCEEDED"):
-            return Fail(code="agent_failed", message=_complaint("flushing its disks", answer))
+            return Fail(
+                code="agent_failed", message=_complaint(machine, "flushing its disks", answer)
+            )
         return Done()
 
     async def _eject(self, ctx: StepContext) -> Outcome:
@@ -240,7 +248,7 @@ def agent_node(node: dict[str, Json], instance_info: dict[str, Json]) -> dict[st
     }
 
 
-def _complaint(what: str, answer: dict[str, Json]) -> str:
+def _complaint(machine: Machine, what: str, answer: dict[str, Json]) -> str:
     error = answer.get("command_error") or answer.get("command_result") or "no reason given"
     status = answer.get("command_status")
-    return f"the ramdisk agent failed {what} ({status}): {str(error)[:1000]}"
+    return f"the ramdisk agent failed {what} ({status}): {machine.masked(str(error))[:1000]}"

@@ -17,7 +17,7 @@ from holdfast.baremetal.jobs.settings import ProvisioningSettings
 from holdfast.bmc.commands import Origin, Target
 from holdfast.bmc.dispatch import Dispatcher
 from holdfast.core.jobs import Handler, Outcome, Step, StepContext
-from holdfast.store.model import Job, JobError, JobLimit, JobState, Json, ObjectRef
+from holdfast.store.model import Job, JobError, JobLimit, JobState, Json, ObjectRef, Write
 
 KIND = "node.restore_power"
 REQUESTED_BY = "power sync"
@@ -70,6 +70,9 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True):
         """Whatever came of it is the next pass's to see; the job's error stays with the job."""
         del obj, job, state, error
         return {"target_power_state": None}
+
+    def closing(self, job: Job, error: JobError, now: float) -> tuple[Write, ...]:
+        raise LookupError("a bound job writes its object's fields")
 
     def trouble(self, error: JobError) -> dict[str, Json]:
         del error

@@ -21,6 +21,7 @@ from holdfast.baremetal import models
 from holdfast.baremetal.resources import ALLOCATIONS
 from holdfast.baremetal.service.audit import audit
 from holdfast.baremetal.service.records import Records
+from holdfast.baremetal.service.rights import ALLOCATE, require
 from holdfast.baremetal.service.rows import (
     ACTIVE_JOB,
     NodeRow,
@@ -137,7 +138,7 @@ class Allocations:
 
         async def work(conn: Connection) -> UUID:
             node = await find_node(conn, caller, ident, lock=True)
-            node.require_managed_by(caller, "allocating it")
+            require(caller, node, ALLOCATE)
             await refuse_if_locked(conn, node)
             row = await conn.fetchrow(
                 "select resource_class, traits from node where uuid = $1", node.uuid

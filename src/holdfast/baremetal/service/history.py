@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from holdfast.baremetal import models
+from holdfast.baremetal.service.rights import HISTORY, require
 from holdfast.baremetal.service.rows import NodeRow, find_node
 from holdfast.errors import NotFoundError
 from holdfast.identity.policy import Caller
@@ -35,6 +36,7 @@ class History:
     ) -> tuple[UUID, list[Entry]]:
         """The node's UUID and its entries, oldest first, at most ``limit`` after the marker."""
         node = await find_node(self._db, caller, ident)
+        require(caller, node, HISTORY)
         where = _errors(node, caller)
         position = _position(marker) if marker else None
         found: list[Event] = []
@@ -49,6 +51,7 @@ class History:
     async def one(self, caller: Caller, ident: str, entry: UUID) -> Entry:
         """One entry. Raises ``NotFoundError``."""
         node = await find_node(self._db, caller, ident)
+        require(caller, node, HISTORY)
         position = _position(entry)
         before = Position(position.txid, position.id - 1)
         page = await self._store.events(before, 1, _errors(node, caller))
@@ -59,7 +62,7 @@ class History:
 
 
 def _errors(node: NodeRow, caller: Caller) -> EventFilter:
-    """What a lessee sees began with its lease: events name who could see them then."""
+    """What an owner sees began with its ownership: events name who could see them then."""
     return EventFilter(
         kinds=(ERROR,),
         object=(models.KIND, str(node.uuid)),

@@ -11,6 +11,7 @@ from holdfast.baremetal.resources import PORTGROUPS
 from holdfast.baremetal.service import patch
 from holdfast.baremetal.service.audit import audit, projects_of, shown
 from holdfast.baremetal.service.ports import hardware_address
+from holdfast.baremetal.service.rights import ADD_PORTGROUP, OF_PORTGROUPS, require
 from holdfast.baremetal.service.rows import (
     NodeRow,
     find_node,
@@ -68,7 +69,7 @@ class Portgroups:
                 node = await find_node(conn, caller, ident)
             except NotFoundError as fault:
                 raise InvalidInputError(fault.message) from None
-            node.require_managed_by(caller, "adding a port group")
+            require(caller, node, ADD_PORTGROUP)
             given["node_uuid"] = node.uuid
             await conn.execute(insert(models.PORTGROUP).values(**given))
             await _audit(conn, "portgroup.create", uuid, node, shown(given))
@@ -141,7 +142,7 @@ async def _group_and_node(conn: Connection, caller: Caller, ident: str) -> tuple
     if row is None:
         raise NotFoundError(f"Portgroup {ident} could not be found.")
     node = await find_node(conn, caller, str(row["node_uuid"]), lock=True)
-    node.require_managed_by(caller, "changing its port groups")
+    require(caller, node, OF_PORTGROUPS)
     await refuse_if_locked(conn, node)
     return row["uuid"], node
 

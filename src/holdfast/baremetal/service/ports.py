@@ -11,6 +11,7 @@ from holdfast.baremetal import models
 from holdfast.baremetal.resources import PORTS
 from holdfast.baremetal.service import patch
 from holdfast.baremetal.service.audit import audit, projects_of, shown
+from holdfast.baremetal.service.rights import ADD_PORT, OF_PORTS, require
 from holdfast.baremetal.service.rows import (
     NodeRow,
     find_node,
@@ -59,7 +60,7 @@ class Ports:
 
         async def work(conn: Connection) -> None:
             node = await _its_node(conn, caller, ident)
-            node.require_managed_by(caller, "adding a port")
+            require(caller, node, ADD_PORT)
             given["node_uuid"] = node.uuid
             await _check_group(conn, given, uuid)
             await conn.execute(insert(models.PORT).values(**given))
@@ -87,7 +88,7 @@ class Ports:
             check_sizes(PORTS.fields, wanted, self._document_bytes_max)
             if "node_uuid" in wanted:
                 target = await _its_node(conn, caller, str(wanted["node_uuid"]))
-                target.require_managed_by(caller, "moving a port to it")
+                require(caller, target, ADD_PORT)
             await _check_group(conn, {**present, **wanted}, uuid)
             await conn.execute(
                 update(models.PORT)
@@ -138,7 +139,7 @@ async def _port_and_node(conn: Connection, caller: Caller, ident: str) -> tuple[
     if row is None:
         raise NotFoundError(f"Port {ident} could not be found.")
     node = await find_node(conn, caller, str(row["node_uuid"]), lock=True)
-    node.require_managed_by(caller, "changing its ports")
+    require(caller, node, OF_PORTS)
     await refuse_if_locked(conn, node)
     return row["uuid"], node
 

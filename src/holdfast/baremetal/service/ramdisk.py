@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import func, update
 
 from holdfast.baremetal import models
+from holdfast.baremetal.credentials import MASK
 from holdfast.baremetal.resources import NODES
 from holdfast.baremetal.service.reading import Document, documents, selection
 from holdfast.baremetal.service.rows import (
@@ -28,7 +29,7 @@ from holdfast.baremetal.service.rows import (
     node_not_found,
     nodes_for_lookup,
 )
-from holdfast.baremetal.service.secrets import MASK, NodeSecrets
+from holdfast.baremetal.service.secrets import NodeSecrets
 from holdfast.baremetal.settings import BaremetalSettings
 from holdfast.baremetal.states import RAMDISK
 from holdfast.errors import InvalidInputError, NotFoundError
@@ -102,7 +103,7 @@ class Ramdisk:
         records = await self._db.fetch(f"{chosen.sql} where n.uuid = $1", uuid)
         if not records:
             raise node_not_found(str(uuid))
-        return documents(records, chosen.json)[0]
+        return documents(records, chosen)[0]
 
     async def _token(self, node: NodeRow) -> str:
         """The boot's token for the first who asks, a mask for everybody after."""

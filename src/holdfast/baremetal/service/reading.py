@@ -47,36 +47,66 @@ _JOINS = {
 }
 
 
+_HIDDEN = "shown to the project that owns the node only"
+_HIDDEN_JSON = msgspec.Raw(msgspec.json.encode({"hidden": _HIDDEN}))
+
+
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """The compiled part of a query: ``select … from … join …``, and which columns are JSON."""
+    """The compiled part of a query: ``select … from … join …``, and which columns are JSON.
+
+    ``hidden``: those that only owners are shown; whose the row is then comes as ``_owners``.
+    """
 
     sql: str
     json: tuple[str, ...]
+    hidden: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1024)
-def selection(resource: Resource, names: tuple[str, ...], joins: tuple[str, ...] = ()) -> Selection:
-    """Compile a list of fields. The UUID always comes along, as ``_uuid``."""
+def selection(
+    resource: Resource,
+    names: tuple[str, ...],
+    joins: tuple[str, ...] = (),
+    *,
+    everywhere: bool = True,
+) -> Selection:
+    """Compile a list of fields. The UUID always comes along, as ``_uuid``.
+
+    ``everywhere``: for a caller who may see all there is.
+    """
     fields = [resource.fields[name] for name in names if resource.fields[name].kind != "links"]
     wanted = {join for field in fields for join in field.joins} | set(joins)
     columns = [f"{resource.alias}.uuid::text as _uuid", *(f"{f.sql} as {f.name}" for f in fields)]
+    hidden = () if everywhere else tuple(n for n in names if n in resource.owners_only)
+    if hidden:
+        columns.append(f"array[{resource.alias}.project, {resource.alias}.owner] as _owners")
     sources = [resource.source, *(sql for name, sql in _JOINS.items() if name in wanted)]
     return Selection(
         sql=f"select {', '.join(columns)} from {' '.join(sources)}",
         json=tuple(field.name for field in fields if field.kind == "json"),
+        hidden=hidden,
     )
 
 
-def documents(records: list[Any], json: tuple[str, ...]) -> list[Document]:
-    """Records as they go out; JSON stays the text it is."""
+def documents(records: list[Any], chosen: Selection, project: str | None = None) -> list[Document]:
+    """Records as they go out to a project; JSON stays the text it is."""
     raw = msgspec.Raw
     found: list[Document] = []
     for record in records:
         document = dict(record)
-        for name in json:
+        for name in chosen.json:
             document[name] = raw(document[name])
+        if chosen.hidden and project not in document.pop("_owners"):
+            _hide(document, chosen)
         found.append(document)
     return found
+
+
+def _hide(document: Document, chosen: Selection) -> None:
+    """Take out what a lessee is not shown (Ironic: ``baremetal:node:get:driver_info`` …)."""
+    for name in chosen.hidden:
+        if document[name] is not None:
+            document[name] = _HIDDEN_JSON if name in chosen.json else _HIDDEN
 
 
 class Reader:
@@ -150,12 +180,13 @@ class Reader:
         if query.marker is not None:
             value = await self._marker_value(resource, caller, order, query.marker)
             order.add_after(where, query.marker, value)
-        chosen = selection(resource, query.fields, joins)
+        chosen = selection(resource, query.fields, joins, everywhere=caller.everywhere)
         sql = (
             f"{chosen.sql} where {where.sql} order by {order.sql} "
             f"limit {self.page_size(query.limit)}"
         )
-        return documents(await self._db.fetch(sql, *where.params), chosen.json)
+        records = await self._db.fetch(sql, *where.params)
+        return documents(records, chosen, caller.project_id)
 
     async def _marker_value(
         self, resource: Resource, caller: Caller, order: Order, marker: UUID
@@ -180,7 +211,7 @@ class Reader:
     ) -> Document:
         """One thing by its UUID, or by its name if it can have one."""
         condition, value = ident_condition(ident, resource.alias, named=resource.named)
-        chosen = selection(resource, fields)
+        chosen = selection(resource, fields, everywhere=caller.everywhere)
         record = await self._db.fetchrow(
             f"{chosen.sql} where {condition} and {resource.visible_to(caller, '$2')}",
             value,
@@ -188,7 +219,7 @@ class Reader:
         )
         if record is None:
             raise NotFoundError(f"{resource.name} {ident} could not be found.")
-        return documents([record], chosen.json)[0]
+        return documents([record], chosen, caller.project_id)[0]
 
     async def children(self, caller: Caller, ident: str) -> list[str]:
         """UUIDs of the nodes whose parent this one is."""

@@ -11,7 +11,7 @@ import msgspec
 
 from holdfast.baremetal.errors import NodeLockedError
 from holdfast.baremetal.fields import CONDUCTOR, QUEUED
-from holdfast.errors import ForbiddenError, InvalidInputError, NotFoundError
+from holdfast.errors import InvalidInputError, NotFoundError
 from holdfast.identity.policy import Caller
 from holdfast.store.model import Json
 from holdfast.store.pg.database import Connection, Database
@@ -55,17 +55,9 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
         """Its implementation of one kind of interface."""
         return self.interfaces.get(f"{kind}_interface", f"no-{kind}")
 
-    def managed_by(self, caller: Caller) -> bool:
-        """Whether the node is the caller's own; a lessee only uses it."""
-        return caller.may_see(self.project, self.owner)
-
-    def require_managed_by(self, caller: Caller, what: str) -> None:
-        """Raise ``ForbiddenError`` for a mere lessee."""
-        if not self.managed_by(caller):
-            raise ForbiddenError(
-                f"Node {self.label} is only leased to project {caller.project_id}: "
-                f"{what} is its owner's business"
-            )
+    def belongs_to(self, caller: Caller) -> bool:
+        """Whether the node is of the caller's project; a lessee only uses it."""
+        return caller.project_id is not None and caller.project_id in (self.project, self.owner)
 
 
 _SELECT = """

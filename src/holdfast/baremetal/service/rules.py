@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from uuid import UUID
 
+from holdfast.baremetal.credentials import MASK
 from holdfast.baremetal.drivers import (
     CONNECTION,
     INTERFACES,
@@ -14,8 +15,8 @@ from holdfast.baremetal.drivers import (
 )
 from holdfast.baremetal.errors import NodeProtectedError
 from holdfast.baremetal.fields import Field, Object
+from holdfast.baremetal.service.rights import require_changes
 from holdfast.baremetal.service.rows import NodeRow, as_uuid, is_name
-from holdfast.baremetal.service.secrets import MASK
 from holdfast.baremetal.states import RECONFIGURABLE, Provision
 from holdfast.errors import ConflictError, ForbiddenError, InvalidInputError
 from holdfast.identity.policy import Caller
@@ -37,8 +38,6 @@ _DEFAULTS: dict[str, Json] = {
     "pxe_enabled": True,
     "standalone_ports_supported": True,
 }
-
-_LESSEE_WRITES = frozenset({"extra", "instance_info", "instance_uuid"})
 
 
 def check_name(name: str | None) -> None:
@@ -78,13 +77,9 @@ def check_creation(caller: Caller, given: dict[str, Json]) -> None:
 def check_change(caller: Caller, node: NodeRow, changed: dict[str, Json]) -> None:
     """Whether the caller may change these fields of this node in its present state.
 
-    A node's owner is changed by whoever reaches both sides of the move: the admin
-    project (security.md, "writes").
+    A node's owner is changed by whoever reaches both sides of the move: the admin project.
     """
-    if others := [name for name in changed if name not in _LESSEE_WRITES]:
-        node.require_managed_by(caller, f"changing {', '.join(others)}")
-    if "owner" in changed and not caller.everywhere:
-        raise ForbiddenError("Only an administrator of the system may change a node's owner")
+    require_changes(caller, node, changed)
     check_name(changed.get("name"))
     _lower_group(changed)
     fixed = [

@@ -2,7 +2,8 @@
 
 ``driver_info`` and ``instance_info`` keep a placeholder where a secret belongs; the secrets
 themselves go into ``driver_secrets`` and ``instance_secrets`` (``baremetal.credentials`` says
-how they are bound to the node).
+how they are bound to the node). The arguments of steps that a job is asked to run go into
+``step_secrets``: a password or a key may be among them, under any name.
 """
 
 from __future__ import annotations
@@ -14,21 +15,23 @@ from collections.abc import Callable
 from typing import cast
 from uuid import UUID
 
+import msgspec
+
 from holdfast.baremetal.credentials import (
+    MASK,
     SecretBox,
     decrypt_agent_token,
     decrypt_driver_secrets,
     decrypt_instance_secrets,
+    decrypt_step_secrets,
     encrypt_agent_token,
     encrypt_driver_secrets,
     encrypt_instance_secrets,
+    encrypt_step_secrets,
 )
-from holdfast.baremetal.drivers import is_instance_secret, is_secret
+from holdfast.baremetal.drivers import CONFIGDRIVE, is_instance_secret, is_secret
 from holdfast.errors import InvalidInputError
 from holdfast.store.model import Json
-
-MASK = "******"
-"""What is shown in a secret's place; sent back in a patch, it means "as it was"."""
 
 _USERINFO = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:)?//[^/?#\\]*@", re.IGNORECASE)
 
@@ -89,6 +92,21 @@ class NodeSecrets:
         shown = {key: MASK if key in asked else value for key, value in instance_info.items()}
         return shown, encrypt_instance_secrets(self._box, node, asked)
 
+    def seal_steps(self, node: UUID, job: UUID, arguments: list[dict[str, Json]]) -> bytes:
+        """The arguments of the steps of the node's next job."""
+        return encrypt_step_secrets(self._box, node, job, arguments)
+
+    def steps_match(
+        self, node: UUID, job: UUID, sealed: bytes | None, given: list[dict[str, Json]]
+    ) -> bool:
+        """Whether the job was asked to run its steps with these very arguments."""
+        kept = [] if sealed is None else decrypt_step_secrets(self._box, node, job, sealed)
+        return _same(kept, given)
+
+    def drive_matches(self, node: UUID, sealed: bytes | None, given: Json) -> bool:
+        """Whether the node's config drive is this one."""
+        return _same(self.open_instance(node, sealed).get(CONFIGDRIVE), given)
+
     def new_agent_token(self, node: UUID, boot: UUID) -> tuple[str, bytes]:
         """A fresh token for one boot of the node's ramdisk, clear and sealed."""
         token = secrets.token_urlsafe(32)
@@ -98,6 +116,11 @@ class NodeSecrets:
         """Compare in constant time."""
         kept = decrypt_agent_token(self._box, node, boot, sealed)
         return hmac.compare_digest(kept.encode(), given.encode())
+
+
+def _same(kept: Json, given: Json) -> bool:
+    plain = [msgspec.json.encode(one, order="deterministic") for one in (kept, given)]
+    return hmac.compare_digest(*plain)
 
 
 def refuse_userinfo(path: str, value: str) -> None:

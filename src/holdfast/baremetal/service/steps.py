@@ -6,6 +6,8 @@ What the machine's agent makes of them is decided when it is there
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import msgspec
 
 from holdfast.baremetal.resources import CleanStep, DeployStep, RunbookStep
@@ -16,6 +18,8 @@ from holdfast.store.model import Json
 from holdfast.store.pg.database import Database
 
 STEPS_MAX = 255
+
+Step: TypeAlias = dict[str, Json]
 
 
 class AskedSteps(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +50,7 @@ class Steps:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def of_cleaning(self, caller: Caller, node: NodeRow, asked: AskedSteps) -> list[Json]:
+    async def of_cleaning(self, caller: Caller, node: NodeRow, asked: AskedSteps) -> list[Step]:
         """What manual cleaning is to run, in order; at least one step."""
         if asked.runbook is not None:
             return await self._of_runbook(caller, node, asked.runbook)
@@ -55,7 +59,7 @@ class Steps:
             raise InvalidInputError(f"clean_steps must have 1 to {STEPS_MAX} steps")
         return [msgspec.to_builtins(step) for step in given]
 
-    async def _of_runbook(self, caller: Caller, node: NodeRow, ident: str) -> list[Json]:
+    async def _of_runbook(self, caller: Caller, node: NodeRow, ident: str) -> list[Step]:
         condition, value = ident_condition(ident, "r")
         found = await self._db.fetchrow(
             _RUNBOOK.format(condition=condition),
@@ -80,13 +84,13 @@ class Steps:
         )
         return [{"interface": s.interface, "step": s.step, "args": s.args} for s in steps]
 
-    async def of_deployment(self, node: NodeRow, asked: AskedSteps) -> list[Json]:
+    async def of_deployment(self, node: NodeRow, asked: AskedSteps) -> list[Step]:
         """What a deployment is to run beside what the agent offers.
 
         The steps of each template whose name is among the instance's traits, and the
         given ones, which win over them.
         """
-        chosen: dict[tuple[str, str], Json] = {}
+        chosen: dict[tuple[str, str], Step] = {}
         for row in await self._db.fetch(_TEMPLATES, node.uuid):
             for step in row["steps"]:
                 chosen[step["interface"], step["step"]] = step

@@ -11,6 +11,16 @@ from sqlalchemy import func, update
 from holdfast.baremetal import models
 from holdfast.baremetal.drivers import INTERFACES, does_something, driver_named, info_fault
 from holdfast.baremetal.service.audit import audit_node, tell_changes
+from holdfast.baremetal.service.rights import (
+    BOOT_DEVICE,
+    CONSOLE,
+    INVENTORY,
+    MAINTENANCE,
+    RAID,
+    TRAITS,
+    VALIDATE,
+    require,
+)
 from holdfast.baremetal.service.rows import NodeRow, find_node, refuse_if_locked
 from holdfast.baremetal.service.rules import check_traits
 from holdfast.errors import InvalidInputError, NotFoundError
@@ -39,6 +49,7 @@ class Upkeep:
 
         async def work(conn: Connection) -> None:
             node = await find_node(conn, caller, ident, lock=True)
+            require(caller, node, MAINTENANCE)
             await conn.execute(_update(node.uuid, values))
             await audit_node(conn, "node.set_maintenance", node, values)
             await tell_changes(conn, node, values)
@@ -52,7 +63,7 @@ class Upkeep:
 
         async def work(conn: Connection) -> None:
             node = await find_node(conn, caller, ident, lock=True)
-            node.require_managed_by(caller, "setting its traits")
+            require(caller, node, TRAITS)
             await refuse_if_locked(conn, node)
             present = await conn.fetchval("select traits from node where uuid = $1", node.uuid)
             traits = sorted(set(change(list(present))))
@@ -67,7 +78,7 @@ class Upkeep:
 
         async def work(conn: Connection) -> None:
             node = await find_node(conn, caller, ident, lock=True)
-            node.require_managed_by(caller, "configuring RAID")
+            require(caller, node, RAID)
             _require(node, "raid")
             await refuse_if_locked(conn, node)
             await conn.execute(_update(node.uuid, {"target_raid_config": wanted}))
@@ -78,6 +89,7 @@ class Upkeep:
     async def console(self, caller: Caller, ident: str) -> dict[str, Json]:
         """Whether the console is enabled, and how to reach it if it is."""
         node = await find_node(self._db, caller, ident)
+        require(caller, node, CONSOLE)
         _require(node, "console")
         enabled: bool = await self._db.fetchval(
             "select console_enabled from node where uuid = $1", node.uuid
@@ -89,6 +101,7 @@ class Upkeep:
 
         async def work(conn: Connection) -> None:
             node = await find_node(conn, caller, ident, lock=True)
+            require(caller, node, CONSOLE)
             _require(node, "console")
             await refuse_if_locked(conn, node)
             await conn.execute(_update(node.uuid, {"console_enabled": enabled}))
@@ -99,6 +112,7 @@ class Upkeep:
     async def boot_device(self, caller: Caller, ident: str) -> dict[str, Json]:
         """The boot device a job last set; null while none has and the driver knows of none."""
         node = await find_node(self._db, caller, ident)
+        require(caller, node, BOOT_DEVICE)
         known: dict[str, Json] | None = await self._db.fetchval(
             "select driver_internal_info->'boot_device' from node where uuid = $1", node.uuid
         )
@@ -110,11 +124,13 @@ class Upkeep:
     async def boot_devices(self, caller: Caller, ident: str) -> list[str]:
         """The devices the node's driver can boot from."""
         node = await find_node(self._db, caller, ident)
+        require(caller, node, BOOT_DEVICE)
         return list(driver_named(node.driver).boot_devices)
 
     async def validate(self, caller: Caller, ident: str) -> dict[str, Json]:
         """Per interface ``result`` (null: not supported) and ``reason``; asks no hardware."""
         node = await find_node(self._db, caller, ident)
+        require(caller, node, VALIDATE)
         driver = driver_named(node.driver)
         fault = info_fault(driver, node.driver_info)
         portless = await self._portless(node.uuid) if node.interface("deploy") != "fake" else None
@@ -153,6 +169,7 @@ class Upkeep:
     async def inventory(self, caller: Caller, ident: str) -> dict[str, Json]:
         """What inspection found, as JSON texts. Raises ``NotFoundError`` before the first."""
         node = await find_node(self._db, caller, ident)
+        require(caller, node, INVENTORY)
         found = await self._db.fetchrow(
             "select inventory, plugin_data from node_inventory where node_uuid = $1", node.uuid
         )

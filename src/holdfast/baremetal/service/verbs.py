@@ -7,13 +7,13 @@ Each writes the node's targets and the job that will do it in one transaction
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 from sqlalchemy import func, update
 
 from holdfast.baremetal import models
+from holdfast.baremetal.credentials import masked_steps
 from holdfast.baremetal.drivers import CONFIGDRIVE, does_something, driver_named, info_fault
 from holdfast.baremetal.errors import (
     InvalidTransitionError,
@@ -21,6 +21,15 @@ from holdfast.baremetal.errors import (
     NotSupportedError,
 )
 from holdfast.baremetal.service.audit import tell_changes
+from holdfast.baremetal.service.rights import (
+    BOOT_DEVICE,
+    MEDIA,
+    NMI,
+    POWER,
+    PROVISION,
+    Right,
+    require,
+)
 from holdfast.baremetal.service.rows import NodeRow, find_node, refuse_if_locked
 from holdfast.baremetal.service.rules import protected
 from holdfast.baremetal.service.secrets import NodeSecrets, refuse_userinfo
@@ -69,6 +78,17 @@ class BootDevice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     persistent: bool = False
 
 
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job is to do. ``args`` are kept and shown with it.
+
+    The rest is secret: ``step_args``, those of each step named in ``args``, and ``drive``.
+    """
+
+    args: dict[str, Json] = {}
+    step_args: list[dict[str, Json]] = []
+    drive: Json = None
+
+
 class Verbs:
     """Submits jobs for nodes, and cancels them."""
 
@@ -103,16 +123,16 @@ class Verbs:
         """
         verb = parse_verb(asked.target)
         _check_request(verb, asked)
-        node = await find_node(self._db, caller, ident)
+        node = await self._node(caller, ident, PROVISION)
         try:
             move = transition(verb, node.provision_state, node.label)
         except InvalidTransitionError:
-            args = await self._args(caller, node, verb, asked)
-            if await self._under_way(caller, node, job_kinds(verb), args):
+            order = await self._order(caller, node, verb, asked)
+            if await self._under_way(caller, node, job_kinds(verb), order):
                 return
             raise
         _check_marks(verb, node)
-        args = await self._args(caller, node, verb, asked)
+        order = await self._order(caller, node, verb, asked)
         if move.cancels:
             await self._cancel(node, verb)
             if move.job is None:
@@ -133,10 +153,10 @@ class Verbs:
         if verb is Verb.INSPECT:
             patch |= {"inspection_started_at": now, "inspection_finished_at": None}
         expect: dict[str, Json] = {}
-        if asked.configdrive is not None:
-            expect, with_drive = await self._with_config_drive(node, asked.configdrive)
+        if order.drive is not None:
+            expect, with_drive = await self._with_config_drive(node, order.drive)
             patch |= with_drive
-        await self._submit(caller, node, move.job, args, patch, verb=verb, expect=expect)
+        await self._submit(caller, node, move.job, order, patch, verb=verb, expect=expect)
 
     async def _with_config_drive(
         self, node: NodeRow, drive: Json
@@ -153,21 +173,19 @@ class Verbs:
         )
         return was, {"instance_info": info, "instance_secrets": sealed}
 
-    async def _args(
+    async def _order(
         self, caller: Caller, node: NodeRow, verb: Verb, asked: ProvisionRequest
-    ) -> dict[str, Json]:
-        """The job's arguments: the steps that the request asks for, and those it implies."""
+    ) -> Order:
+        """What the job is to do: the steps that the request asks for, and those it implies."""
         if verb is Verb.CLEAN:
-            return {"clean_steps": await self._steps.of_cleaning(caller, node, asked)}
+            return _of_steps("clean_steps", await self._steps.of_cleaning(caller, node, asked))
         if verb not in (Verb.ACTIVE, Verb.REBUILD):
-            return {}
-        args: dict[str, Json] = {"rebuild": True} if verb is Verb.REBUILD else {}
-        if steps := await self._steps.of_deployment(node, asked):
-            args["deploy_steps"] = steps
+            return Order()
+        order = _of_steps("deploy_steps", await self._steps.of_deployment(node, asked))
+        args = order.args | ({"rebuild": True} if verb is Verb.REBUILD else {})
         if asked.configdrive is not None:
-            # It tells an equal request from another; the drive itself is nowhere but sealed.
-            args["configdrive_digest"] = _digest(node, asked.configdrive)
-        return args
+            args["configdrive"] = True  # that there is one; it is nowhere but sealed
+        return msgspec.structs.replace(order, args=args, drive=asked.configdrive)
 
     async def power(self, caller: Caller, ident: str, asked: PowerRequest) -> None:
         """Start a change of power state."""
@@ -179,7 +197,7 @@ class Verbs:
             ) from None
         if asked.timeout is not None and asked.timeout < 1:
             raise InvalidInputError("timeout must be at least 1 second")
-        node = await find_node(self._db, caller, ident)
+        node = await self._node(caller, ident, POWER)
         if node.disable_power_off and target is not Power.ON:
             raise InvalidInputError(
                 f"Node {node.label} must not be powered off (disable_power_off): unset that first"
@@ -189,54 +207,64 @@ class Verbs:
             caller,
             node,
             JobKind.POWER,
-            {"target": target.value, "timeout": asked.timeout},
+            Order(args={"target": target.value, "timeout": asked.timeout}),
             {"target_power_state": target.result, "last_error": None},
         )
 
     async def set_boot_device(self, caller: Caller, ident: str, asked: BootDevice) -> None:
         """Start setting the device from which the node boots next."""
-        node = await find_node(self._db, caller, ident)
+        node = await self._node(caller, ident, BOOT_DEVICE)
         devices = driver_named(node.driver).boot_devices
         if asked.boot_device not in devices:
             raise InvalidInputError(
                 f"Invalid boot device {asked.boot_device}; supported: {', '.join(devices)}"
             )
         _check_driver_info(node)
-        args: dict[str, Json] = {"device": asked.boot_device, "persistent": asked.persistent}
-        await self._submit(caller, node, JobKind.BOOT_DEVICE, args, {"last_error": None})
+        order = Order(args={"device": asked.boot_device, "persistent": asked.persistent})
+        await self._submit(caller, node, JobKind.BOOT_DEVICE, order, {"last_error": None})
 
     async def set_media(self, caller: Caller, ident: str, url: str | None) -> None:
         """Start inserting an image into the virtual CD drive; None: emptying it."""
-        node = await find_node(self._db, caller, ident)
+        node = await self._node(caller, ident, MEDIA)
         _check_driver_info(node)
         if url is not None:
             refuse_userinfo("image_url", url)
-        await self._submit(caller, node, JobKind.MEDIA, {"url": url}, {"last_error": None})
+        order = Order(args={"url": url})
+        await self._submit(caller, node, JobKind.MEDIA, order, {"last_error": None})
 
     async def inject_nmi(self, caller: Caller, ident: str) -> None:
         """Start sending the machine's processor a non-maskable interrupt."""
-        node = await find_node(self._db, caller, ident)
+        node = await self._node(caller, ident, NMI)
         _check_driver_info(node)
-        await self._submit(caller, node, JobKind.NMI, {}, {"last_error": None})
+        await self._submit(caller, node, JobKind.NMI, Order(), {"last_error": None})
+
+    async def _node(self, caller: Caller, ident: str, right: Right) -> NodeRow:
+        node = await find_node(self._db, caller, ident)
+        require(caller, node, right)
+        return node
 
     async def _submit(
         self,
         caller: Caller,
         node: NodeRow,
         kind: JobKind,
-        args: dict[str, Json],
+        order: Order,
         patch: dict[str, Json],
         *,
         verb: Verb | None = None,
         expect: dict[str, Json] | None = None,
     ) -> None:
+        job = uuid4()
+        if order.step_args:
+            sealed = self._secrets.seal_steps(node.uuid, job, order.step_args)
+            patch = {**patch, "step_secrets": sealed}
         expected = {"provision_state": node.provision_state, **(expect or {})}
         submission = Submission(
             job=NewJob(
-                id=uuid4(),
+                id=job,
                 kind=kind.value,
                 object=ObjectRef(models.KIND, node.uuid),
-                args=args,
+                args=order.args,
                 deadline_s=self._timeout_s[kind],
                 requested_by=caller.label(),
             ),
@@ -246,9 +274,13 @@ class Verbs:
         try:
             await self._store.submit(submission)
         except ConflictError as fault:
-            if await self._under_way(caller, node, frozenset({kind}), args):
+            if await self._under_way(caller, node, frozenset({kind}), order):
                 return
             await self._explain(node, verb)
+            if fault.details.get("kind") == "busy":  # and no longer: who asks may ask again
+                raise NodeLockedError(
+                    f"Node {node.label} was locked by a job that has just ended; please retry"
+                ) from None
             if str(fault.details.get("field", "")).startswith("instance_"):
                 raise ConflictError(  # without the values of those columns
                     f"instance_info of node {node.label} has just been changed; please retry"
@@ -256,7 +288,7 @@ class Verbs:
             raise
 
     async def _under_way(
-        self, caller: Caller, node: NodeRow, kinds: frozenset[JobKind], args: dict[str, Json]
+        self, caller: Caller, node: NodeRow, kinds: frozenset[JobKind], order: Order
     ) -> bool:
         """Whether the node's job in hand is the very thing this caller asks for (again)."""
         job = await self._store.active_job(ObjectRef(models.KIND, node.uuid))
@@ -264,8 +296,24 @@ class Verbs:
             job is not None
             and not job.cancel_requested
             and job.kind in {kind.value for kind in kinds}
-            and job.args == args
+            and job.args == order.args
             and job.requested_by == caller.label()
+            and await self._same_secrets(node, job.id, order)
+        )
+
+    async def _same_secrets(self, node: NodeRow, job: UUID, order: Order) -> bool:
+        """Whether what the job has sealed is what is ordered (again)."""
+        row = await self._db.fetchrow(
+            "select instance_secrets, step_secrets from node where uuid = $1", node.uuid
+        )
+        if row is None:
+            return False
+        return (
+            not order.step_args
+            or self._secrets.steps_match(node.uuid, job, row["step_secrets"], order.step_args)
+        ) and (
+            order.drive is None
+            or self._secrets.drive_matches(node.uuid, row["instance_secrets"], order.drive)
         )
 
     async def _explain(self, node: NodeRow, verb: Verb | None) -> None:
@@ -324,10 +372,13 @@ class Verbs:
         await self._db.run(work)
 
 
-def _digest(node: NodeRow, drive: Json) -> str:
-    """Short, and bound to the node: equal drives of two nodes do not look equal."""
-    plain = msgspec.json.encode(drive, order="deterministic")
-    return hashlib.sha256(node.uuid.bytes + plain).hexdigest()[:16]
+def _of_steps(name: str, steps: list[dict[str, Json]]) -> Order:
+    """An order for steps, if there are any; their arguments apart."""
+    if not steps:
+        return Order()
+    return Order(
+        args={name: masked_steps(steps)}, step_args=[step.get("args") or {} for step in steps]
+    )
 
 
 def _check_request(verb: Verb, asked: ProvisionRequest) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from holdfast.baremetal.service.audit import audit_node
+from holdfast.baremetal.service.rights import VIFS, require
 from holdfast.baremetal.service.rows import NodeRow, find_node, refuse_if_locked
 from holdfast.errors import ConflictError, InvalidInputError
 from holdfast.identity.policy import Caller
@@ -112,5 +113,6 @@ class Vifs:
 
 async def _held(conn: Connection, caller: Caller, ident: str) -> NodeRow:
     node = await find_node(conn, caller, ident, lock=True)
+    require(caller, node, VIFS)
     await refuse_if_locked(conn, node)
     return node

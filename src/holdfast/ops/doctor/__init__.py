@@ -9,7 +9,7 @@ Proved by: tests/ops/doctor.
 
 from __future__ import annotations
 
-from holdfast.ops.doctor.examination import examine, fix_epochs
+from holdfast.ops.doctor.examination import examine, fix_epochs, fix_gateway
 from holdfast.ops.doctor.finding import Finding, Level
 
-__all__ = ["Finding", "Level", "examine", "fix_epochs"]
+__all__ = ["Finding", "Level", "examine", "fix_epochs", "fix_gateway"]

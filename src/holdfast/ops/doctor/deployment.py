@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 from holdfast.ops.doctor.finding import Finding, fail, ok, warn
 from holdfast.store.model import Member, MemberState
@@ -58,6 +59,21 @@ def epochs(highest: int, last: int, used: int) -> Finding:
     if used > last:
         return fail(check, f"epoch {used} is in use, the sequence is at {last}", advice)
     return ok(check, f"the gateway has seen {highest}, the database is at {last}")
+
+
+def gateways(routes: Mapping[UUID, int], here: UUID | None) -> Finding:
+    """All BMCs belong to one gateway, the one that conductors are told. ``here``: that one."""
+    check = "gateways"
+    shares = ", ".join(f"{gateway} ({count} BMCs)" for gateway, count in sorted(routes.items()))
+    advice = (
+        "let [rack] url name the same gateway on all hosts, stop every other one, then run "
+        "`holdfast doctor --fix gateway`: all BMCs belong to it from then on"
+    )
+    if len(routes) > 1:
+        return fail(check, f"BMCs belong to several: {shares}", advice)
+    if here is not None and routes and here not in routes:
+        return fail(check, f"BMCs belong to {shares}, and here {here} is asked", advice)
+    return ok(check, f"BMCs belong to one: {shares}" if routes else "no BMC belongs to one yet")
 
 
 def keys(

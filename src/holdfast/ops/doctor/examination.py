@@ -1,10 +1,13 @@
-"""The whole examination, in order; and the one thing the doctor mends itself."""
+"""The whole examination, in order; and what the doctor mends itself."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
+import msgspec
+
 from holdfast.bmc.client import GatewayClient
+from holdfast.bmc.commands import GatewayIdentity
 from holdfast.bmc.errors import GatewayUnavailableError
 from holdfast.errors import ConfigError, HoldfastError, NotFoundError
 from holdfast.ops.config import Loaded, Settings
@@ -18,6 +21,14 @@ from holdfast.store.pg.database import Database
 from holdfast.store.pg.epochs import PgEpochs, Raised
 from holdfast.store.pg.keys import PgKeys
 from holdfast.store.pg.members import PgMembers
+from holdfast.store.pg.objects import PgObjects
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway that answers. ``highest``: the highest epoch it has seen."""
+
+    identity: GatewayIdentity
+    highest: int
 
 
 async def examine(loaded: Loaded, datadir: DataDir, environ: Mapping[str, str]) -> list[Finding]:
@@ -33,13 +44,13 @@ async def examine(loaded: Loaded, datadir: DataDir, environ: Mapping[str, str]) 
         *host.open_files(settings),
         *host.ports(settings),
     ]
-    highest = await _gateway(settings, datadir, found)
+    gateway = await _gateway(settings, datadir, found)
     try:
         url = await database_url(settings, datadir)
         async with await Database.open(url, max=2) as db:
             await db.fetchval("select 1")
             found.append(ok("database", "it answers"))
-            await _with_database(db, settings, datadir, environ, highest, found)
+            await _with_database(db, settings, datadir, environ, gateway, found)
     except HoldfastError as fault:
         found.append(
             fail(
@@ -56,7 +67,7 @@ async def _with_database(
     settings: Settings,
     datadir: DataDir,
     environ: Mapping[str, str],
-    highest: int | None,
+    gateway: Seen | None,
     found: list[Finding],
 ) -> None:
     embedded = not settings.database.url
@@ -70,7 +81,11 @@ async def _with_database(
     async def of_epochs() -> list[Finding]:
         sequence = PgEpochs(db)
         last, used = await sequence.last(), await sequence.used()
-        return [deployment.epochs(highest or 0, last, used)]
+        return [deployment.epochs(gateway.highest if gateway else 0, last, used)]
+
+    async def of_gateways() -> list[Finding]:
+        routes = await PgObjects(db, {}).gateways()
+        return [deployment.gateways(routes, gateway.identity.id if gateway else None)]
 
     async def of_keys() -> list[Finding]:
         if not datadir.master_key.exists() and not environ.get(MASTER_KEY_VARIABLE):
@@ -83,6 +98,7 @@ async def _with_database(
         ("database", of_database),
         ("members", of_members),
         ("epochs", of_epochs),
+        ("gateways", of_gateways),
         ("sealed secrets", of_keys),
     ):
         found.extend(await _looked(name, look))
@@ -98,10 +114,10 @@ async def _looked(check: str, look: Callable[[], Awaitable[list[Finding]]]) -> l
         ]
 
 
-async def _gateway(settings: Settings, datadir: DataDir, found: list[Finding]) -> int | None:
-    """The highest epoch the gateway has seen, if it answers."""
+async def _gateway(settings: Settings, datadir: DataDir, found: list[Finding]) -> Seen | None:
+    """The gateway, if it answers."""
     try:
-        highest = await _highest(settings, datadir)
+        seen = await _asked(settings, datadir)
     except NotFoundError as fault:
         found.append(warn("gateway", fault.message, "start the system, then ask again"))
         return None
@@ -116,10 +132,10 @@ async def _gateway(settings: Settings, datadir: DataDir, found: list[Finding]) -
         )
         return None
     found.append(ok("gateway", f"it answers at {settings.rack.gateway_url}"))
-    return highest
+    return seen
 
 
-async def _highest(settings: Settings, datadir: DataDir) -> int:
+async def _asked(settings: Settings, datadir: DataDir) -> Seen:
     if not datadir.gateway_secret.exists():
         raise NotFoundError(f"there is no {datadir.gateway_secret} yet")
     if not settings.rack.url and not settings.rack.port:
@@ -127,7 +143,8 @@ async def _highest(settings: Settings, datadir: DataDir) -> int:
     secret = datadir.gateway_secret.read_text().strip()
     client = GatewayClient(settings.rack.gateway_url, secret)
     try:
-        return int((await client.status())["highest"])
+        highest = int((await client.status())["highest"])
+        return Seen(identity=await client.identity(), highest=highest)
     finally:
         await client.close()
 
@@ -138,15 +155,27 @@ async def fix_epochs(settings: Settings, datadir: DataDir) -> Raised:
     Raises ``ConfigError`` where the gateway cannot be asked, ``StoreUnavailableError``
     without a database.
     """
-    try:
-        highest = await _highest(settings, datadir)
-    except HoldfastError as fault:
-        raise ConfigError(
-            f"the gateway must say which epochs it has seen: {fault.message}"
-        ) from fault
+    seen = await _sure(settings, datadir)
     async with await Database.open(await database_url(settings, datadir), max=1) as db:
         epochs = PgEpochs(db)
-        return await epochs.raise_above(max(highest, await epochs.used()))
+        return await epochs.raise_above(max(seen.highest, await epochs.used()))
+
+
+async def fix_gateway(settings: Settings, datadir: DataDir) -> int:
+    """Give all BMCs to the gateway that is asked here; returns how many it did not have.
+
+    Raises as ``fix_epochs``.
+    """
+    seen = await _sure(settings, datadir)
+    async with await Database.open(await database_url(settings, datadir), max=1) as db:
+        return await PgObjects(db, {}).move_routes(seen.identity.id, seen.identity.incarnation)
+
+
+async def _sure(settings: Settings, datadir: DataDir) -> Seen:
+    try:
+        return await _asked(settings, datadir)
+    except HoldfastError as fault:
+        raise ConfigError(f"the gateway must answer for this: {fault.message}") from fault
 
 
 def connections(settings: Settings) -> int:

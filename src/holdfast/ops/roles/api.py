@@ -17,11 +17,14 @@ from holdfast.ops.census import CensusMetrics
 from holdfast.ops.keys import token_key
 from holdfast.ops.roles.process import RoleProcess
 from holdfast.ops.sockets import listening, own_ports, passed, url_of
+from holdfast.stacks.service import Stacks
+from holdfast.stacks.types import registry
+from holdfast.stacks.types.nested import TemplateResource
 from holdfast.store.pg.notify import CLAIMS, EVENTS, JOBS, MEMBERS, PgWaker
 from holdfast.store.pg.store import PgStore
 from holdfast.store.port import Waker
 from holdfast.web.app import Application, AppParts, create_app
-from holdfast.web.products import baremetal_api
+from holdfast.web.products import baremetal_api, stacks_api
 from holdfast.web.server import ApiServer
 
 _DATABASE_AGAIN_S: Final = 0.5
@@ -118,10 +121,11 @@ def assemble(
     """The whole application of this process. ``ports``: as in ``AppParts``."""
     settings = process.settings
     product = Baremetal(store, process.vault(), settings.baremetal, shards=settings.core.shards)
+    identity = Identity(store.db, token_key, settings.identity)
     parts = AppParts(
-        identity=Identity(store.db, token_key, settings.identity),
+        identity=identity,
         store=store,
-        apis=(baremetal_api(product),),
+        apis=(baremetal_api(product), stacks_api(_stacks(process, store, product), identity)),
         settings=settings.web,
         public_url=settings.api.public_url,
         ports=ports,
@@ -132,6 +136,21 @@ def assemble(
         registry=registry,
     )
     return create_app(parts)
+
+
+def _stacks(process: RoleProcess, store: PgStore, baremetal: Baremetal) -> Stacks:
+    """Stacks, with all resource types that are installed."""
+    settings = process.settings
+    return Stacks(
+        store,
+        process.vault(),
+        settings.stacks,
+        core=settings.core,
+        registry=registry(),
+        bodies=lambda target: TemplateResource(target.name, target.text),
+        region=settings.identity.region,
+        call={"baremetal": baremetal},
+    )
 
 
 async def token_key_of(process: RoleProcess, store: PgStore) -> bytes | None:

@@ -24,6 +24,7 @@ from holdfast.ops.children import report_registration
 from holdfast.ops.config import Settings
 from holdfast.ops.datadir import DataDir
 from holdfast.ops.keys import KeyReporter
+from holdfast.stacks.tables import ROWS
 from holdfast.store.keyring import Keyring, LiveVault
 from holdfast.store.model import Member, MemberSpec
 from holdfast.store.pg.database import Database
@@ -96,7 +97,7 @@ class RoleProcess:
                 KeyReporter(db, self.keyring, lambda: self._member).run()
             )
             try:
-                yield db, PgStore(db, KINDS)
+                yield db, PgStore(db, KINDS, ROWS)
             finally:
                 reporting.cancel()
                 await asyncio.gather(reporting, return_exceptions=True)

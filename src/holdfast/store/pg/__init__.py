@@ -1,7 +1,8 @@
 """PostgreSQL, 14 and later: the store everything real runs on.
 
-Owns: connections (``database``), hints (``notify``), the statements of the core
-(``members``, ``claims``, ``objects``; of jobs ``jobs``, ``steps``, ``queue``, ``graph``),
+Owns: connections (``database``; to whichever server leads, ``hosts``), hints (``notify``),
+the statements of the core (``members``, ``claims``, ``objects``; of jobs ``jobs``,
+``steps``, ``queue``, ``graph``),
 the event log (``events``) and the schema (``migrate``).
 Never imports: a product; ``sqlalchemy`` serves as a query builder only, never as an ORM.
 Invariants: whatever is decided is decided in one statement or one short transaction;

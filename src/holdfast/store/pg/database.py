@@ -27,6 +27,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql import ClauseElement
 
 from holdfast.errors import StoreUnavailableError
+from holdfast.store.pg import hosts
 from holdfast.store.pg.driver import asyncpg
 from holdfast.store.pg.faults import RETRYABLE, translated, unreachable
 from holdfast.store.pg.notify import Hints
@@ -114,6 +115,7 @@ class Database:
             dsn,
             min_size=min,
             max_size=max,
+            connect=hosts.connect,
             init=_prepare,
             reset=_keep_session,
             timeout=CONNECT_S,

@@ -116,6 +116,22 @@ JOBS_NEWEST = "select * from job where {where} order by created_at desc, id desc
 JOURNAL = "select * from job_step where job = $1 order by ordinal"
 
 
+# Found by the index of their creation, which came before their end. One that others wait for
+# stays until it has passed them on.
+PURGE = """
+with old as (
+    select id from job
+     where queue is null and passed
+       and created_at < statement_timestamp() - $1::float8 * interval '1 second'
+       and finished_at < statement_timestamp() - $1::float8 * interval '1 second'
+     order by created_at limit $2 for update skip locked
+), edges as (
+    delete from job_edge e using old where e.pred = old.id
+)
+delete from job j using old where j.id = old.id
+"""
+
+
 class PgJobs:
     """The outer half of ``store.port.JobStore`` on PostgreSQL (the inner one: ``steps``)."""
 
@@ -238,6 +254,9 @@ class PgJobs:
 
     async def journal(self, job: UUID) -> list[StepRecord]:
         return [record_of(row) for row in await self._db.fetch(JOURNAL, job)]
+
+    async def purge_bound_jobs(self, keep_s: float, limit: int) -> int:
+        return await self._db.execute(PURGE, keep_s, limit)
 
 
 async def _submit(conn: Connection, spec: TableSpec, submission: Submission) -> Job:

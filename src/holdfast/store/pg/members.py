@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - statements are put together from constants and the names in a TableSpec
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from holdfast.errors import ConflictError
@@ -87,6 +88,7 @@ with {LIFE}, over as (
      where m.state <> 'gone' and m.lease_until < clock_timestamp()
        and d.started_at = life.started_at and d.timeline = life.timeline
        and d.noticed_at + m.lease_s * interval '1 second' < clock_timestamp()
+       and (m.id, m.epoch) not in (select * from unnest($1::uuid[], $2::bigint[]))
      order by m.id
        for update of m skip locked
 ), m as (
@@ -137,6 +139,21 @@ select * from member
  order by slot, id
 """
 
+# Whose row is missing counts as gone everywhere, so this only must not confuse those who read.
+PURGE = """
+with named as materialized (
+    select owner as id from shard_claim union select previous from shard_claim
+    union select owner from job where state = 'running' and queue is not null
+), old as (
+    select m.id from member m
+     where m.state = 'gone'
+       and m.lease_until < statement_timestamp() - $1::float8 * interval '1 second'
+       and m.id not in (select id from named where id is not null)
+     order by m.lease_until limit $2 for update skip locked
+)
+delete from member m using old where m.id = old.id
+"""
+
 
 class PgMembers:
     """``store.port.MemberStore`` on PostgreSQL."""
@@ -173,9 +190,10 @@ class PgMembers:
             return None
         return Renewal(state=MemberState(row["state"]), drain_requested=row["drain_requested"])
 
-    async def reap(self) -> list[Member]:
+    async def reap(self, spared: Collection[tuple[UUID, int]] = ()) -> list[Member]:
         await self._db.execute(NOTICE_LIFE)
-        rows = await self._db.fetch(REAP)
+        ids, epochs = [key for key, _ in spared], [epoch for _, epoch in spared]
+        rows = await self._db.fetch(REAP, ids, epochs)
         if rows:
             self._db.hint(MEMBERS)
         return [member_of(row) for row in rows]
@@ -194,6 +212,9 @@ class PgMembers:
 
     async def members(self, role: str | None = None, *, gone: bool = False) -> list[Member]:
         return [member_of(row) for row in await self._db.fetch(MEMBERS_BY_SLOT, role, gone)]
+
+    async def purge_members(self, keep_s: float, limit: int) -> int:
+        return await self._db.execute(PURGE, keep_s, limit)
 
     async def _changed(self, statement: str, *args: object) -> bool:
         changed = await self._db.execute(statement, *args) > 0

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from holdfast.store.pg import migrations
+from holdfast.store.pg import hosts, migrations
 from holdfast.store.pg.driver import asyncpg
 from holdfast.store.pg.faults import translated
 
@@ -86,7 +86,7 @@ async def _connected(dsn: str) -> AsyncGenerator[AsyncConnection]:
     """A connection of SQLAlchemy's over our own driver, so that every DSN of ours is understood."""
 
     async def creator() -> Any:
-        return await asyncpg.connect(dsn, timeout=CONNECT_S)
+        return await hosts.connect(dsn, timeout=CONNECT_S)
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=creator, poolclass=NullPool)
     with translated():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from holdfast.errors import StoreUnavailableError
+from holdfast.store.pg import hosts
 from holdfast.store.pg.driver import asyncpg
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class PgWaker:
             await asyncio.sleep(RECONNECT_S)
 
     async def _listen(self) -> None:
-        conn: Any = await asyncpg.connect(self._dsn, timeout=CONNECT_S, command_timeout=CONNECT_S)
+        conn: Any = await hosts.connect(self._dsn, timeout=CONNECT_S, command_timeout=CONNECT_S)
         try:
             self._lost.clear()
             conn.add_termination_listener(self._on_lost)

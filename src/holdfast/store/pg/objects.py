@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from uuid import UUID
 
-from holdfast.errors import NotFoundError
+from holdfast.errors import ConflictError, NotFoundError
+from holdfast.store.events import told
 from holdfast.store.model import Fence, Json, ObjectRef, RouteGrant
 from holdfast.store.pg.database import Connection, Database, without_nul
-from holdfast.store.pg.events import object_events
+from holdfast.store.pg.events import object_events, record
 from holdfast.store.pg.fence import FENCE, HOLDS, arguments, lost
 from holdfast.store.pg.notify import EVENTS
 from holdfast.store.pg.rows import ACTIVE
@@ -57,21 +58,31 @@ select c.grp, c.shard, c.epoch
    and exists (select from member m where m.id = $2 and m.epoch = $3 and m.state <> 'gone')
 """
 
-# The term is drawn once the route is locked, so that terms of one BMC only rise.
+# The term is drawn once the route is locked, so that terms of one BMC only rise. A route
+# stays with its gateway: another one would not know what this one has in flight.
 GRANT = """
 insert into bmc_route as r (object_kind, object_id, gateway, incarnation, term)
 values ($1, $2, $3, $4, nextval('epoch_seq'))
 on conflict (object_kind, object_id) do update
    set gateway = excluded.gateway, incarnation = excluded.incarnation, term = nextval('epoch_seq')
- where (r.gateway, r.incarnation) is distinct from (excluded.gateway, excluded.incarnation)
+ where r.gateway = excluded.gateway and r.incarnation <> excluded.incarnation
 """
 GRANTED = """
-select r.term, greatest(o.entered_epoch, coalesce(c.epoch, 0)) as floor
+select r.gateway, r.term, greatest(o.entered_epoch, coalesce(c.epoch, 0)) as floor
   from bmc_route r
   join {table} o on o.{key} = r.object_id
   left join shard_claim c on c.grp = o.grp and c.shard = o.shard
  where r.object_kind = $1 and r.object_id = $2
 """
+MOVE_ROUTES = """
+with other as (
+    select object_kind, object_id from bmc_route
+     where gateway <> $1 order by object_kind, object_id for no key update
+)
+update bmc_route r set gateway = $1, incarnation = $2, term = nextval('epoch_seq')
+  from other where r.object_kind = other.object_kind and r.object_id = other.object_id
+"""
+GATEWAYS = "select gateway, count(*) as routes from bmc_route group by gateway order by gateway"
 
 # The emptiest shard; among equals one by the object's hash. Shards that somebody is
 # just filling are passed over, so that many objects can come at once.
@@ -185,7 +196,27 @@ class PgObjects:
             row = await conn.fetchrow(_filled(GRANTED, spec), obj.kind, obj.id)
             if row is None:
                 raise NotFoundError(f"{obj.kind} {obj.id} does not exist", id=obj.id)
+            if row["gateway"] != gateway:
+                raise route_taken(obj, row["gateway"], gateway)
             return RouteGrant(term=row["term"], floor=row["floor"])
+
+        return await self._db.run(work)
+
+    async def gateways(self) -> dict[UUID, int]:
+        """How many BMCs belong to which gateway. Not in the port."""
+        return {row["gateway"]: row["routes"] for row in await self._db.fetch(GATEWAYS)}
+
+    async def move_routes(self, gateway: UUID, incarnation: UUID) -> int:
+        """Give all BMCs to one gateway; returns how many it did not have. Not in the port.
+
+        Only once no other gateway runs: what that had in flight would not be waited for.
+        """
+
+        async def work(conn: Connection) -> int:
+            moved = await conn.execute(MOVE_ROUTES, gateway, incarnation)
+            data = {"gateway": str(gateway), "moved": moved}
+            await record(conn, told("audit.routes.move", data=data))
+            return moved
 
         return await self._db.run(work)
 
@@ -212,6 +243,17 @@ class PgObjects:
         makes sure in that transaction, holding its row, that it has no active job.
         """
         await conn.execute(UNPLACE, group, shard)
+
+
+def route_taken(obj: ObjectRef, taken_by: UUID, gateway: UUID) -> ConflictError:
+    """What to raise when a BMC belongs to another gateway."""
+    return ConflictError(
+        f"the BMC of {obj.kind} {obj.id} belongs to gateway {taken_by}, not to {gateway}: let "
+        "[rack] url name one gateway on all hosts; if the other one is gone for good, run "
+        "`holdfast doctor --fix gateway`",
+        kind="gateway",
+        gateway=taken_by,
+    )
 
 
 @lru_cache(maxsize=128)

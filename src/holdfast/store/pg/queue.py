@@ -18,6 +18,7 @@ from holdfast.store.pg.database import Connection, Database, Row
 from holdfast.store.pg.graph import ENDED, PASS_ON, PgGraph
 from holdfast.store.pg.notify import EVENTS
 from holdfast.store.pg.rows import bounded_error, bounded_progress, job_of
+from holdfast.store.pg.writes import NO_ROWS, Rows, write_rows
 
 # The member $1 in its incarnation $2; its job.
 LIVES = "exists (select from member m where m.id = $1 and m.epoch = $2 and m.state <> 'gone')"
@@ -162,6 +163,38 @@ with j as (
 select queue, {ENDED} as ended from j
 """
 
+# $1: the ancestor, $2: those that have begun, too (else they are only woken), $3: kinds.
+CANCEL_UNDER = f"""
+with recursive family as (
+    select $1::uuid as id
+    union all
+    select j.id
+      from family f join job_edge e on e.succ = f.id
+      join job j on j.id = e.pred and j.parent = f.id
+), locked as materialized (
+    select j.id, j.state = 'blocked' or j.state = 'queued' and j.attempts = 0 as fresh
+      from job j
+     where j.id = any(array(select id from family)) and j.id <> $1 and not {ENDED}
+       and j.kind = any($3::text[])
+     order by j.id
+       for no key update of j
+)
+update job j
+   set signal_seq = signal_seq + 1, cancel_requested = l.fresh or $2 or j.cancel_requested,
+       state = case when l.fresh then 'cancelled' when state = 'waiting' then 'queued'
+                    else state end,
+       error = case when l.fresh
+                    then jsonb_build_object('code', 'cancelled', 'message', 'aborted by request')
+               end,
+       finished_at = case when l.fresh then clock_timestamp() end,
+       passed = l.fresh and remaining = 0 and successors = 0,
+       due_at = case state when 'waiting' then clock_timestamp() else due_at end,
+       wake_at = null, updated_at = clock_timestamp()
+  from locked l
+ where j.id = l.id and j.id = any(array(select id from locked))
+returning j.id, j.queue, l.fresh as ended
+"""
+
 # What a worker looks for that nobody else may have seen to.
 AMISS = f"""
 select
@@ -253,9 +286,10 @@ select id from job where id = $3 and state = 'running' and {HELD} for share
 class PgQueue(PgGraph):
     """``store.port.QueueStore`` on PostgreSQL."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, rows: Rows = NO_ROWS) -> None:
         super().__init__(db)
         self._db = db
+        self._rows = rows
 
     async def claim(
         self,
@@ -285,7 +319,7 @@ class PgQueue(PgGraph):
         return {row["id"]: row["cancel_requested"] for row in rows}
 
     async def end_many(self, hold: Hold, ends: Sequence[tuple[UUID, StepEnd]]) -> set[UUID]:
-        rows = await self._db.fetch(END, hold.owner, hold.epoch, [_given(*one) for one in ends])
+        rows = await self._end(hold, ends)
         written = {row["id"] for row in rows if row["due"] is None}
         missed = [(job, end) for job, end in ends if job not in written]
         if missed:
@@ -297,6 +331,20 @@ class PgQueue(PgGraph):
         if due:
             await self.move_on(due)
         return written
+
+    async def _end(self, hold: Hold, ends: Sequence[tuple[UUID, StepEnd]]) -> list[Row]:
+        given = [_given(*one) for one in ends]
+        if not any(end.writes for _, end in ends):
+            return await self._db.fetch(END, hold.owner, hold.epoch, given)
+
+        async def work(conn: Connection) -> list[Row]:
+            rows = await conn.fetch(END, hold.owner, hold.epoch, given)
+            ended = {row["id"] for row in rows if row["due"] is None}
+            writes = (write for job, end in ends if job in ended for write in end.writes)
+            await write_rows(conn, self._rows, writes)
+            return rows
+
+        return await self._db.run(work)
 
     async def _stand(self, hold: Hold, ends: Sequence[tuple[UUID, StepEnd]]) -> set[UUID]:
         rows = await self._db.fetch(
@@ -323,6 +371,12 @@ class PgQueue(PgGraph):
         if row["ended"]:
             await self.move_on([job])
         return True
+
+    async def cancel_under(self, parent: UUID, kinds: Collection[str], *, begun: bool) -> int:
+        rows = await self._db.fetch(CANCEL_UNDER, parent, begun, list(kinds))
+        self.hint_queues({row["queue"] for row in rows})
+        await self.move_on([row["id"] for row in rows if row["ended"]])
+        return len(rows)
 
     async def tend(self, limit: int = 500) -> int:
         row = await self._db.fetchrow(AMISS, limit)

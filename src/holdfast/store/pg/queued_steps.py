@@ -7,9 +7,10 @@ from uuid import UUID
 
 from holdfast.errors import ConflictError, InvalidInputError, NotFoundError
 from holdfast.store.model import Hold, Job, StepEnd, StepSleep
-from holdfast.store.pg.database import Database
+from holdfast.store.pg.database import Connection, Database, Row
 from holdfast.store.pg.queue import HELD, LIVES, PgQueue, hold_lost
 from holdfast.store.pg.rows import bounded_progress, job_of, not_in_hand
+from holdfast.store.pg.writes import Rows, write_rows
 
 # Right after a sleep that a signal cut short the job is queued, and nobody's but still ours.
 BEGIN = f"""
@@ -53,9 +54,10 @@ JOB = f"select *, {LIVES} as lives from job where id = $3"
 class QueuedSteps:
     """The methods of ``store.port.JobStore`` that take a ``Hold``."""
 
-    def __init__(self, db: Database, queue: PgQueue) -> None:
+    def __init__(self, db: Database, queue: PgQueue, rows: Rows) -> None:
         self._db = db
         self._queue = queue
+        self._rows = rows
 
     async def begin_step(self, hold: Hold, job: UUID, step: str) -> Job:
         row = await self._db.fetchrow(BEGIN, hold.owner, hold.epoch, job, step)
@@ -78,8 +80,17 @@ class QueuedSteps:
     async def sleep_step(self, hold: Hold, job: UUID, sleep: StepSleep) -> Job:
         if sleep.patch:
             raise InvalidInputError("an unbound job has no object whose fields it could write")
-        row = await self._db.fetchrow(
-            SLEEP,
+        row = await self._sleep(hold, job, sleep)
+        if row is not None:
+            return job_of(row)
+        found = await self._explained(hold, job)
+        asleep = (found.step, found.attempt, found.step_open)
+        if not found.state.ended and asleep == (sleep.step, sleep.attempt, False):
+            return found
+        raise not_in_hand(found, sleep.step, sleep.attempt)
+
+    async def _sleep(self, hold: Hold, job: UUID, sleep: StepSleep) -> Row | None:
+        args = (
             hold.owner,
             hold.epoch,
             job,
@@ -90,13 +101,16 @@ class QueuedSteps:
             sleep.seen_seq,
             sleep.wake_in_s,
         )
-        if row is not None:
-            return job_of(row)
-        found = await self._explained(hold, job)
-        asleep = (found.step, found.attempt, found.step_open)
-        if not found.state.ended and asleep == (sleep.step, sleep.attempt, False):
-            return found
-        raise not_in_hand(found, sleep.step, sleep.attempt)
+        if not sleep.writes:
+            return await self._db.fetchrow(SLEEP, *args)
+
+        async def work(conn: Connection) -> Row | None:
+            row = await conn.fetchrow(SLEEP, *args)
+            if row is not None:
+                await write_rows(conn, self._rows, sleep.writes)
+            return row
+
+        return await self._db.run(work)
 
     async def progress(self, hold: Hold, job: UUID, done: int, total: int, message: str) -> None:
         shown = bounded_progress((done, total, message))

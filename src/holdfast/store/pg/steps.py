@@ -18,6 +18,7 @@ from holdfast.store.pg.queue import PgQueue
 from holdfast.store.pg.queued_steps import QueuedSteps
 from holdfast.store.pg.rows import bounded_error, bounded_progress, job_of, not_in_hand
 from holdfast.store.pg.tables import Kinds, TableSpec, spec_of
+from holdfast.store.pg.writes import NO_ROWS, Rows
 
 KINDS_KEPT_MAX = 10_000
 
@@ -124,11 +125,11 @@ LAST_RECORD = "select * from job_step where job = $1 order by ordinal desc limit
 class PgSteps:
     """The inner half of ``store.port.JobStore`` on PostgreSQL."""
 
-    def __init__(self, db: Database, kinds: Kinds) -> None:
+    def __init__(self, db: Database, kinds: Kinds, rows: Rows = NO_ROWS) -> None:
         self._db = db
         self._kinds = kinds
         self._object_kinds: dict[UUID, str] = {}
-        self._queued = QueuedSteps(db, PgQueue(db))
+        self._queued = QueuedSteps(db, PgQueue(db, rows), rows)
 
     async def begin_step(self, fence: Fence | Hold, job: UUID, step: str) -> Job:
         if isinstance(fence, Hold):

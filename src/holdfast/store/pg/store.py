@@ -16,19 +16,23 @@ from holdfast.store.pg.objects import PgObjects
 from holdfast.store.pg.queue import PgQueue
 from holdfast.store.pg.steps import PgSteps
 from holdfast.store.pg.tables import Kinds
+from holdfast.store.pg.writes import NO_ROWS, Rows
 
 
 class PgStore(PgMembers, PgClaims, PgJobs, PgSteps, PgObjects, PgEvents, PgQueue, PgCensus):
-    """Everything the core asks of a store. ``kinds`` names the tables of owned objects."""
+    """Everything the core asks of a store.
 
-    def __init__(self, db: Database, kinds: Kinds) -> None:
+    ``kinds`` names the tables of owned objects, ``rows`` those that unbound jobs write.
+    """
+
+    def __init__(self, db: Database, kinds: Kinds, rows: Rows = NO_ROWS) -> None:
         PgMembers.__init__(self, db)
         PgClaims.__init__(self, db)
         PgJobs.__init__(self, db, kinds)
-        PgSteps.__init__(self, db, kinds)
+        PgSteps.__init__(self, db, kinds, rows)
         PgObjects.__init__(self, db, kinds)
         PgEvents.__init__(self, db)
-        PgQueue.__init__(self, db)
+        PgQueue.__init__(self, db, rows)
         PgCensus.__init__(self, db)
         self.db = db
 

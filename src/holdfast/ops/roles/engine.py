@@ -1,0 +1,109 @@
+"""The engine: runs the jobs of stacks. Any number on any hosts, none with anything of its own."""
+
+from __future__ import annotations
+
+import asyncio
+
+from holdfast.baremetal.service import Baremetal
+from holdfast.core.queue_worker import QueueWorker
+from holdfast.identity.delegations import Delegations
+from holdfast.identity.policy import Caller
+from holdfast.ops.metrics import Reading, registry
+from holdfast.ops.roles.process import RoleProcess
+from holdfast.ops.settings import http_url
+from holdfast.stacks.compiling import Plans
+from holdfast.stacks.jobs import handlers
+from holdfast.stacks.model import QUEUE, Delegation
+from holdfast.stacks.parts import Parts
+from holdfast.stacks.pgstore import PgStacks
+from holdfast.stacks.types import registry as resource_types
+from holdfast.stacks.types.nested import TemplateResource
+from holdfast.store.model import Json
+from holdfast.store.pg.notify import MEMBERS, PgWaker, queue_topic
+from holdfast.store.pg.store import PgStore
+
+
+async def run(process: RoleProcess) -> int:
+    """Run jobs until drained, or until the lease is over."""
+    settings = process.settings
+    topics = (queue_topic(QUEUE), MEMBERS)
+    async with process.store() as (_, store), PgWaker(process.database_url, topics) as waker:
+        parts = stack_parts(process, store)
+        worker = QueueWorker(
+            store,
+            process.membership(store),
+            lambda: handlers(parts),
+            {QUEUE: settings.engine.jobs_max},
+            settings.core,
+            process.clock,
+            waker,
+            keep_jobs_s=settings.core.keep_jobs_s,
+        )
+
+        async def waiting() -> list[str]:
+            return [] if worker.ready else ["its lease"]
+
+        async with process.face(waiting, registry(process.role, _gauges(worker))):
+            draining = asyncio.create_task(_drain(process, worker))
+            try:
+                verdict = await worker.run()
+            finally:
+                draining.cancel()
+    return process.DRAINED if verdict == "drained" else process.LEASE_LOST
+
+
+def stack_parts(process: RoleProcess, store: PgStore) -> Parts:
+    """What stacks' jobs run with."""
+    settings = process.settings
+    stacks = PgStacks(store, process.vault())
+    region = settings.identity.region
+    return Parts(
+        jobs=store,
+        store=stacks,
+        plans=Plans(stacks, region),
+        registry=resource_types(),
+        bodies=lambda target: TemplateResource(target.name, target.text),
+        call=outer_world(process, store),
+        events_max=settings.stacks.events_per_stack_max,
+    )
+
+
+def outer_world(process: RoleProcess, store: PgStore) -> dict[str, Json]:
+    """The ports that resource types may use (``stacks.types``)."""
+    settings = process.settings
+    delegations = Delegations(store.db)
+
+    async def caller(delegation: Delegation) -> Caller:
+        return await delegations.caller(delegation.user_id, delegation.project_id, delegation.roles)
+
+    url = settings.api.public_url or http_url(settings.api.host, settings.api.port)
+    return {
+        "baremetal": Baremetal(
+            store, process.vault(), settings.baremetal, shards=settings.core.shards
+        ),
+        "caller": caller,
+        "orchestration_url": f"{url}/orchestration/v1",
+        "region": settings.identity.region,
+    }
+
+
+async def _drain(process: RoleProcess, worker: QueueWorker) -> None:
+    await process.draining.wait()
+    worker.membership.request_drain()
+
+
+def _gauges(worker: QueueWorker) -> dict[str, tuple[str, Reading]]:
+    return {
+        "holdfast_lease_trust_seconds": (
+            "How long this member may still trust its lease",
+            lambda: max(0.0, worker.membership.window.remaining_s()),
+        ),
+        "holdfast_jobs_running": (
+            "Job steps that run now",
+            lambda: float(worker.runner.running if worker.runner else 0),
+        ),
+        "orchestration_engine_up": (
+            "Whether this engine has a lease that is trusted (X22)",
+            lambda: float(worker.ready),
+        ),
+    }

@@ -1,0 +1,272 @@
+"""An API node: everything of it put together, from its start to the end of its drain.
+
+::
+
+    starting --all loaded or failed--> serving --TERM or drain--> noticed --notice over--> finishing
+       isAlive 503                      200          503, answers go on        no new connections
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from holdfast import __version__
+from holdfast.errors import ConfigError, NotFoundError
+from holdfast.serving.front.admin import BASE as ADMIN
+from holdfast.serving.front.admin import Admin
+from holdfast.serving.front.answers import Answer, json_answer
+from holdfast.serving.front.audit import Audit
+from holdfast.serving.front.http import Connection, Request, Sink
+from holdfast.serving.front.keys import AdminKeys
+from holdfast.serving.front.metrics import CONTENT_TYPE, text
+from holdfast.serving.front.openapi import openapi
+from holdfast.serving.front.queries import BASE as PUBLIC
+from holdfast.serving.front.queries import Queries, path_of
+from holdfast.serving.generations.mounted import Mounter
+from holdfast.serving.generations.registry import Registry
+from holdfast.serving.packages.store import PackageStore
+from holdfast.serving.pool.spawner import Spawner
+from holdfast.serving.settings import NodeSettings
+
+NOT_ALIVE_FILE: Final = "apinode-not-alive.txt"
+_SWEEP_S: Final = 1.0
+_CLOSING_S: Final = 1.0  # how long idle connections have to ask once more, and be told to leave
+_BACKLOG: Final = 4096
+
+
+class Node:
+    """One node. ``start``, then ``drain`` (which stops it) or ``stop``."""
+
+    def __init__(self, data: Path, settings: NodeSettings) -> None:
+        self.settings = settings.http
+        self.connections: set[Connection] = set()
+        self.closing = False  # every answer is the last of its connection
+        self.held_bytes = 0
+        self.draining = False
+        self.stopped: asyncio.Event = asyncio.Event()
+        self._data = data
+        self._loop = asyncio.get_running_loop()
+        self._scratch = _fresh(data / "scratch", os.getpid())
+        packages = settings.packages
+        store = PackageStore(
+            data / "packages",
+            packages.limits,
+            packages.trusted_keys,
+            signed_only=packages.signed_only,
+        )
+        self._spawner = Spawner(self._scratch, settings.workers.libraries)
+        mounter = Mounter(store, self._spawner, settings.workers, settings.connections)
+        self.registry = Registry(data / "services", store, mounter)
+        self._audit = Audit(data / "audit", settings.audit)
+        self._queries = Queries(self.registry, self._audit, self._loop.time)
+        self._admin = Admin(
+            self.registry,
+            AdminKeys(data),
+            packages,
+            self._scratch,
+            self.begin_drain,
+            self.status,
+        )
+        self._server: asyncio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started = time.time()
+
+    # ---- life ----------------------------------------------------------------------------------
+
+    async def start(self, listening: socket.socket | None = None) -> None:
+        """Listen at once (the probe says no), then load what was served before.
+
+        Raises ``ConfigError`` if the port cannot be had, ``LoadError`` if no worker can be forked.
+        """
+        await self._spawner.start()
+        try:
+            self._server = await self._loop.create_server(
+                lambda: Connection(self, self._loop.time),
+                sock=listening if listening is not None else self._listen(),
+                backlog=_BACKLOG,
+            )
+        except OSError as error:
+            raise ConfigError(f"{self.address()} cannot be listened on: {error}.") from None
+        self._tasks.append(self._loop.create_task(self._sweep()))
+        await self.registry.start()
+
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((self.settings.host, self.settings.port))
+        return listening
+
+    @property
+    def port(self) -> int:
+        """The port listened on."""
+        sockets = self._server.sockets if self._server is not None else ()
+        return int(sockets[0].getsockname()[1]) if sockets else self.settings.port
+
+    def address(self) -> str:
+        return f"{self.settings.host}:{self.settings.port}"
+
+    def listening_fd(self) -> int:
+        """The socket that a successor takes over."""
+        return self._server.sockets[0].fileno() if self._server is not None else -1
+
+    def begin_drain(self, notice_s: float | None = None) -> None:
+        """Drain, in the background; a second call changes nothing.
+
+        ``notice_s`` 0: a successor listens on the same port already, nobody needs notice.
+        """
+        if not self.draining:
+            self.draining = True
+            notice = self.settings.drain_notice_s if notice_s is None else notice_s
+            self._tasks.append(self._loop.create_task(self._drain(notice, notice_s == 0.0)))
+
+    async def _drain(self, notice_s: float, succeeded: bool) -> None:
+        """The probe says no; whoever comes is answered and told to come to another (D17)."""
+        await asyncio.sleep(notice_s)
+        self.closing = True
+        if succeeded and self._server is not None:
+            self._server.close()
+        await asyncio.sleep(_CLOSING_S if succeeded else min(_CLOSING_S, notice_s))
+        if self._server is not None:
+            self._server.close()
+        try:
+            async with asyncio.timeout(self.settings.drain_max_s):
+                while any(one.busy or one.receiving for one in self.connections):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            pass
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Close everything now."""
+        if self.stopped.is_set():
+            return
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.close_idle()
+        self.registry.close()
+        await asyncio.sleep(0)  # the last answers are written
+        for connection in list(self.connections):
+            connection.abort()
+        await self._spawner.stop()
+        await asyncio.to_thread(self._audit.close)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        current = asyncio.current_task()
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()
+        self.stopped.set()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now = self._loop.time()
+            for connection in list(self.connections):
+                connection.close_stale(now)
+
+    # ---- requests ------------------------------------------------------------------------------
+
+    def sink(self, request: Request) -> Sink | None:
+        return self._admin.sink(request) if b"/admin/" in request.url else None
+
+    def query(self, connection: Connection, request: Request) -> bool:
+        if request.method == b"POST" and b"public/api/v1/" in request.url:
+            self._queries.ask(connection, request)
+            return True
+        return False
+
+    async def handle(self, connection: Connection, request: Request) -> Answer:
+        path = path_of(request.url)
+        if path.startswith(ADMIN):
+            return await self._admin.handle(request)
+        if request.method not in (b"GET", b"HEAD"):
+            raise NotFoundError("There is nothing here that takes this method.")
+        if path == "isAlive":
+            return self._alive()
+        if path == "metrics":
+            return Answer(200, text(self.registry, self._gauges()), CONTENT_TYPE)
+        parts = path.removeprefix(PUBLIC).split("/")
+        if path.startswith(PUBLIC) and len(parts) >= 2:
+            return self._of_service(parts)
+        raise NotFoundError(
+            "Queries are below /public/api/v1/, the admin API below /admin/api/, the probe is "
+            "/isAlive/."
+        )
+
+    def _alive(self) -> Answer:
+        why = self._why_not_alive()
+        return json_answer({"alive": not why, "reason": why or None}, 503 if why else 200)
+
+    def _why_not_alive(self) -> str:
+        if self.draining:
+            return "draining"
+        if not self.registry.settled:
+            return "loading"
+        if (self._data / NOT_ALIVE_FILE).exists():
+            return f"forced down by {NOT_ALIVE_FILE}"
+        return ""
+
+    def _of_service(self, parts: list[str]) -> Answer:
+        """Documents of one service: OpenAPI, and whether it would answer."""
+        runtime = self.registry.get(parts[0])
+        if parts[1:] == ["swagger"]:
+            return json_answer(openapi(runtime.choose(None)))
+        if parts[1:] in (["isReady"], ["v2", "health", "ready"]):
+            ready = runtime.ready and not self._why_not_alive()
+            reason = None if runtime.ready else runtime.why_not()
+            return json_answer({"ready": ready, "reason": reason}, 200 if ready else 503)
+        if parts[1:] == ["v2", "health", "live"]:
+            return json_answer({"live": True})
+        if len(parts) == 4 and parts[1:3] == ["v2", "models"]:
+            mounted = runtime.choose(None)
+            mounted.pool.check(parts[3], "infer")
+            return json_answer(
+                {
+                    "name": parts[3],
+                    "versions": [mounted.generation.id],
+                    "platform": "holdfast",
+                    "inputs": [],
+                    "outputs": [],
+                }
+            )
+        raise NotFoundError("A service has /swagger, /isReady and its endpoints' actions.")
+
+    def status(self) -> dict[str, Any]:
+        """The node in one document."""
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "state": "draining" if self.draining else "serving",
+            "alive": not self._why_not_alive(),
+            "reason": self._why_not_alive() or None,
+            "startedOn": int(self._started * 1000),
+            "connections": len(self.connections),
+            "services": len(self.registry.services),
+        }
+
+    def _gauges(self) -> dict[str, float]:
+        return {
+            "connections": len(self.connections),
+            "held_bytes": self.held_bytes,
+            "alive": float(not self._why_not_alive()),
+            "audit_written": self._audit.written,
+            "audit_dropped": self._audit.dropped,
+        }
+
+
+def _fresh(folder: Path, pid: int) -> Path:
+    """A folder for this process; what killed ones left is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        if not Path(f"/proc/{old.name}").exists() or old.name == str(pid):
+            shutil.rmtree(old, ignore_errors=True)
+    mine = folder / str(pid)
+    mine.mkdir()
+    return mine

@@ -1,0 +1,209 @@
+"""Open a package that anybody may have made: everything is checked before it is believed.
+
+Order: the archive's own bounds, the names, the manifest, then each file against the manifest
+while it is written. What is refused leaves nothing behind (the caller removes the folder).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from holdfast.serving.errors import PackageError, SignatureError
+from holdfast.serving.packages.manifest import (
+    MANIFEST,
+    SIGNATURE,
+    FileEntry,
+    Manifest,
+    check_path,
+    decode_manifest,
+)
+from holdfast.serving.packages.signing import verify
+
+_END: Final = b"PK\x05\x06"  # end of central directory (APPNOTE 4.3.16)
+_END_BYTES: Final = 22
+_COMMENT_BYTES_MAX: Final = 0xFFFF
+_DIRECTORY_BYTES_PER_ENTRY: Final = 1024
+_MANIFEST_BYTES_MAX: Final = 8 << 20
+_SIGNATURE_BYTES_MAX: Final = 4096
+_ENCRYPTED: Final = 0x1
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds on a package. ``ratio_max``: unpacked bytes per packed byte."""
+
+    archive_bytes_max: int = 2 << 30
+    unpacked_bytes_max: int = 4 << 30
+    files_max: int = 10_000
+    ratio_max: int = 100
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A package that was found right. ``signed_by``: the trusted key, or nothing."""
+
+    manifest: Manifest
+    manifest_bytes: bytes
+    digest: str
+    signed_by: str | None
+
+
+def open_package(
+    path: Path, limits: Limits, trusted: Collection[str], into: Path | None = None
+) -> Opened:
+    """Check a package, and write its files below ``into`` (an empty folder) unless it is None.
+
+    A signature by a key that is not trusted is the same as none; a wrong one is refused.
+    Raises ``PackageError``.
+    """
+    try:
+        _check_bounds(path, limits)
+        with zipfile.ZipFile(path) as archive:
+            entries = _checked_entries(archive, limits)
+            return _read(archive, entries, trusted, into)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise PackageError(f"The package is not a sound zip archive: {error}.") from None
+    except (struct.error, ValueError, OverflowError):
+        raise PackageError("The package is not a sound zip archive.") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # an offset before the file's beginning
+            raise
+        raise PackageError("The package is not a sound zip archive.") from None
+
+
+def _check_bounds(path: Path, limits: Limits) -> None:
+    """Before zipfile reads the directory: that it is small, and what the end says it is."""
+    size = path.stat().st_size
+    if size > limits.archive_bytes_max:
+        raise PackageError(f"The package is larger than {limits.archive_bytes_max} bytes.")
+    with path.open("rb") as file:
+        file.seek(max(0, size - _END_BYTES - _COMMENT_BYTES_MAX))
+        tail = file.read()
+    at = tail.rfind(_END)
+    if at < 0 or len(tail) - at < _END_BYTES:
+        raise PackageError("The package is not a zip archive.")
+    count, directory_bytes = struct.unpack_from("<HL", tail, at + 10)
+    if count > limits.files_max + 2 or count == 0xFFFF:
+        raise PackageError(f"The package has more than {limits.files_max} files.")
+    if directory_bytes > (limits.files_max + 2) * _DIRECTORY_BYTES_PER_ENTRY:
+        raise PackageError("The package's directory is larger than its entries can be.")
+
+
+def _checked_entries(archive: zipfile.ZipFile, limits: Limits) -> dict[str, zipfile.ZipInfo]:
+    entries: dict[str, zipfile.ZipInfo] = {}
+    folded: set[str] = set()
+    unpacked = packed = 0
+    infos = archive.infolist()
+    if len(infos) > limits.files_max + 2:
+        raise PackageError(f"The package has more than {limits.files_max} files.")
+    for info in infos:
+        name = info.orig_filename
+        check_path(name)
+        mode = info.external_attr >> 16
+        if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+            raise PackageError(f"{name!r} is not a regular file: packages hold no links.")
+        if info.flag_bits & _ENCRYPTED:
+            raise PackageError(f"{name!r} is encrypted.")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise PackageError(f"{name!r} is compressed in a way that is not read here.")
+        if name.casefold() in folded:
+            raise PackageError(f"{name!r} is in the package twice.")
+        folded.add(name.casefold())
+        entries[name] = info
+        unpacked += info.file_size
+        packed += info.compress_size
+    if unpacked > limits.unpacked_bytes_max:
+        raise PackageError(f"The package unpacks to more than {limits.unpacked_bytes_max} bytes.")
+    if unpacked > (packed + 4096) * limits.ratio_max:
+        raise PackageError(f"The package unpacks to more than {limits.ratio_max} times its size.")
+    return entries
+
+
+def _read(
+    archive: zipfile.ZipFile,
+    entries: dict[str, zipfile.ZipInfo],
+    trusted: Collection[str],
+    into: Path | None,
+) -> Opened:
+    if MANIFEST not in entries:
+        raise PackageError(f"The package has no {MANIFEST}: make it with `holdfast package build`.")
+    manifest_bytes = _read_small(archive, entries.pop(MANIFEST), _MANIFEST_BYTES_MAX)
+    signature_entry = entries.pop(SIGNATURE, None)
+    manifest = decode_manifest(manifest_bytes)
+    signed_by = None
+    if signature_entry is not None:
+        signature = _read_small(archive, signature_entry, _SIGNATURE_BYTES_MAX)
+        if trusted:
+            signed_by = verify(manifest_bytes, signature, trusted)
+    if set(entries) != set(manifest.files):
+        odd = min(set(entries) ^ set(manifest.files))
+        raise PackageError(f"{odd!r} is in the package or in its manifest, but not in both.")
+    for name, entry in manifest.files.items():
+        _read_file(archive, entries[name], entry, into)
+    digest = hashlib.sha256(manifest_bytes).hexdigest()
+    return Opened(manifest, manifest_bytes, digest, signed_by)
+
+
+def _read_small(archive: zipfile.ZipFile, info: zipfile.ZipInfo, bytes_max: int) -> bytes:
+    with archive.open(info) as file:
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise PackageError(f"{info.filename} is larger than {bytes_max} bytes.")
+    return data
+
+
+def _read_file(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: FileEntry, into: Path | None
+) -> None:
+    """Check one file, and write it; its path was checked, and its folders are made by us only."""
+    mismatch = PackageError(f"{info.filename!r} is not what the manifest says it is.")
+    if info.file_size != entry.size:
+        raise mismatch
+    digest = hashlib.sha256()
+    total = 0
+    out = -1
+    if into is not None:
+        target = into / info.filename
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o444)
+        except (FileExistsError, NotADirectoryError):
+            raise PackageError(f"{info.filename!r} is both a file and a folder.") from None
+    try:
+        with archive.open(info) as file:
+            while chunk := file.read(1 << 20):
+                total += len(chunk)
+                if total > entry.size:
+                    raise mismatch
+                digest.update(chunk)
+                if out >= 0:
+                    _write_all(out, chunk)
+    finally:
+        if out >= 0:
+            os.close(out)
+    if total != entry.size or digest.hexdigest() != entry.sha256:
+        raise mismatch
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def require_signed(opened: Opened) -> None:
+    """For nodes that take signed packages only; raises ``SignatureError``."""
+    if opened.signed_by is None:
+        raise SignatureError(
+            "This node takes only packages signed by one of its trusted_keys: sign it with "
+            "`holdfast package build --key`."
+        )

@@ -1,0 +1,141 @@
+"""One worker as the front sees it: its line, and what it is working on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, cast
+
+import msgspec
+
+from holdfast.serving.pool.queue import Query
+from holdfast.serving.pool.spawner import Process
+from holdfast.serving.workers.frames import (
+    Answers,
+    Batch,
+    Failed,
+    Load,
+    Ready,
+    Splitter,
+    pack,
+    unpack_answer,
+)
+
+
+class Owner(Protocol):
+    """The pool, told what happens to its workers."""
+
+    def worker_ready(self, worker: WorkerLine, ready: Ready) -> None: ...
+    def worker_idle(self, worker: WorkerLine, spent_s: float, queries: int) -> None: ...
+    def worker_gone(self, worker: WorkerLine) -> None: ...
+
+
+class WorkerLine(asyncio.Protocol):
+    """States: starting -> idle <-> busy -> gone. ``failure`` says why it could not load."""
+
+    def __init__(self, owner: Owner, process: Process, clock: Callable[[], float]) -> None:
+        self.process = process
+        self.endpoint = ""
+        self.inflight: dict[int, Query] = {}
+        self.deadline = float("inf")
+        self.ready = False
+        self.busy = False
+        self.answered = 0
+        self.idle_since = 0.0
+        self.failure = ""
+        self.killed = False
+        self.began = 0.0
+        self._owner = owner
+        self._clock = clock
+        self._splitter = Splitter()
+        self._transport: asyncio.Transport | None = None
+        self._batch_queries = 0
+        self._number = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def load(self, frame: Load) -> None:
+        """Tell it what to become."""
+        self._write(pack(frame))
+
+    def give(self, endpoint: str, queries: list[Query], cpu_s: int) -> None:
+        """Give an idle worker a batch."""
+        told: list[tuple[int, str, bytes]] = []
+        number = self._number
+        inflight = self.inflight
+        deadline = queries[0].deadline
+        for query in queries:
+            number += 1
+            inflight[number] = query
+            told.append((number, query.action, query.body))
+            deadline = min(deadline, query.deadline)
+        self._number = number
+        self.deadline = deadline
+        self.endpoint = endpoint
+        self.busy = True
+        self.began = self._clock()
+        self._batch_queries = len(queries)
+        self._write(pack(Batch(endpoint, cpu_s, told)))
+
+    def kill(self) -> None:
+        """End the process; ``worker_gone`` follows."""
+        self.killed = True
+        self.process.kill()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def leave(self) -> None:
+        """Close the line of an idle worker, which then ends by itself."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            frames = [unpack_answer(frame) for frame in self._splitter.feed(data)]
+        except (msgspec.DecodeError, ValueError, MemoryError):
+            self.kill()  # the package's code has written to our line
+            return
+        for frame in frames:
+            if isinstance(frame, Answers):
+                self._answers(frame)
+            elif isinstance(frame, Ready) and not self.ready:
+                self.ready = True
+                self.idle_since = self._clock()
+                self._owner.worker_ready(self, frame)
+            elif isinstance(frame, Failed) and not self.ready:
+                self.failure = frame.message
+            else:
+                self.kill()
+                return
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.process.kill()  # it may have closed the line only
+        self.process.close()
+        self._owner.worker_gone(self)
+
+    def _answers(self, frame: Answers) -> None:
+        inflight = self.inflight
+        for number, status, body in frame.answers:
+            query = inflight.pop(number, None)
+            if query is None:
+                self.kill()
+                return
+            self.answered += 1
+            if not query.cancelled:
+                query.reply(query, status, body)
+        if frame.done:
+            if inflight:
+                self.kill()
+                return
+            self.busy = False
+            self.deadline = float("inf")
+            self.idle_since = self._clock()
+            self._owner.worker_idle(self, self.idle_since - self.began, self._batch_queries)
+        elif inflight:
+            self.deadline = min(query.deadline for query in inflight.values())
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)

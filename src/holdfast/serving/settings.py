@@ -1,0 +1,75 @@
+"""What a node can be told: ``apinode.toml`` in its data directory, every member optional.
+
+Durations in seconds, sizes in bytes. Nothing here is needed to start one.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from holdfast.errors import ConfigError
+from holdfast.serving.generations.mounted import WorkerSettings
+from holdfast.serving.packages.fetch import FetchSettings
+from holdfast.serving.packages.opening import Limits as PackageLimits
+
+FILE: Final = "apinode.toml"
+
+
+class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The port. ``drain_notice_s``: how long a draining node goes on, so that balancers notice."""
+
+    host: str = "127.0.0.1"
+    port: int = 12_000
+    body_bytes_max: int = 16 << 20
+    bodies_bytes_max: int = 512 << 20  # of all that are being received or wait
+    header_bytes_max: int = 32 << 10
+    connections_max: int = 10_000
+    request_timeout_s: float = 30.0
+    keepalive_s: float = 600.0
+    drain_notice_s: float = 10.0
+    drain_max_s: float = 60.0
+
+
+class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The query audit. ``sampling``: the share of queries written; errors always are."""
+
+    enabled: bool = True
+    sampling: float = 1.0
+    bodies: bool = False
+    file_bytes_max: int = 100 << 20
+    files: int = 5
+
+
+class PackageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which packages are taken. ``trusted_keys``: Ed25519 public keys, in hex."""
+
+    trusted_keys: list[str] = []
+    signed_only: bool = False
+    archive_folders: tuple[str, ...] = ("/",)  # where importFromArchive may read
+    limits: PackageLimits = PackageLimits()
+    fetch: FetchSettings = FetchSettings()
+
+
+class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it. ``connections``: databases for SQL endpoints, name to URL."""
+
+    http: HttpSettings = HttpSettings()
+    audit: AuditSettings = AuditSettings()
+    packages: PackageSettings = PackageSettings()
+    workers: WorkerSettings = WorkerSettings()
+    connections: dict[str, str] = {}
+
+
+def read_settings(data: Path) -> NodeSettings:
+    """The settings of a data directory; raises ``ConfigError``."""
+    path = data / FILE
+    if not path.exists():
+        return NodeSettings()
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), NodeSettings)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeError) as error:
+        raise ConfigError(f"{path} is not right: {error}.") from None

@@ -1,0 +1,416 @@
+"""One operation on one resource: ``stack.resource``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from holdfast.core.jobs import Done, Fail, Outcome, Sleep, Step, StepContext
+from holdfast.core.stepping import LOST
+from holdfast.errors import HoldfastError, NotFoundError
+from holdfast.stacks.compiling import Compiled
+from holdfast.stacks.contexts import Contexts, notes_of, with_target
+from holdfast.stacks.hot.plan import CompiledResource
+from holdfast.stacks.hot.properties import changes, validate_and_resolve
+from holdfast.stacks.jobs.kinds import RESOURCE, Args, ItemArgs, Unbound, args_of, moment_of
+from holdfast.stacks.model import Action, Op, Resource, Stack, Status, View, resource_id
+from holdfast.stacks.parts import Parts
+from holdfast.stacks.records import deleted, inserted, told, updated
+from holdfast.stacks.resource import (
+    Change,
+    Ready,
+    Replace,
+    ResourceContext,
+    ResourceType,
+    Wait,
+)
+from holdfast.stacks.scope import scope_of
+from holdfast.store.model import Job, JobError, Json, Write
+
+log = structlog.get_logger(__name__)
+
+STEP = "work"
+OUTSIDE_S = 7 * 86_400.0  # a step's own limit; the stack's deadline comes long before
+# Ends that leave the row as it was: nothing was begun.
+UNTOUCHED = frozenset({"superseded", "dependency_failed", "stack_gone"})
+_STILL = "state changed"
+
+
+class Memo(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operation remembers. ``row`` and ``action`` differ from the item's in a replacement.
+
+    ``started``: when the row was first said to be IN_PROGRESS. ``data``: the type's notes.
+    """
+
+    row: UUID
+    action: Action
+    started: float | None = None
+    data: dict[str, Json] | None = None
+
+
+class ResourceHandler(Unbound):
+    """``stack.resource``: apply, delete, check, suspend or resume one resource."""
+
+    kind = RESOURCE
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.steps = (Step(name=STEP, run=self._work, timeout_s=OUTSIDE_S),)
+
+    async def _work(self, ctx: StepContext) -> Outcome:
+        item = msgspec.convert(ctx.args, ItemArgs)
+        begun = ctx.resumed or ctx.job.attempt > 1
+        return await Operation(self._parts, ctx, item, ctx.memo, begun=begun).run()
+
+    def closing(self, job: Job, error: JobError, now: float) -> tuple[Write, ...]:
+        item = msgspec.convert(job.args, ItemArgs)
+        return failed(job, args_of(job), item, job.memo, error, now)
+
+
+def memo_of(memo: Mapping[str, Json], item: ItemArgs) -> Memo:
+    """The memo of an operation, as it was written or as it is at first."""
+    first = {"row": item.row, "action": item.action}
+    return msgspec.convert({**first, **memo}, Memo, strict=False)
+
+
+def failed(
+    job: Job, args: Args, item: ItemArgs, notes: Mapping[str, Json], error: JobError, now: float
+) -> tuple[Write, ...]:
+    """The rows of an operation that failed, or was broken off."""
+    if error.code in UNTOUCHED:
+        return ()
+    memo = memo_of(notes, item)
+    reason = error.message
+    if error.code in {"cancelled", "deadline", "interrupted", "step_timeout"}:
+        reason = f"resources.{item.name}: {memo.action} aborted: {error.message}"
+    row = Resource(id=memo.row, stack=args.stack, name=item.name, type=item.type)
+    return (
+        updated(
+            memo.row,
+            action=memo.action,
+            status=Status.FAILED,
+            reason=reason,
+            traversal=args.traversal,
+            updated_at=now,
+        ),
+        told(job.id, row, memo.action, Status.FAILED, now, reason=reason),
+    )
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What an operation makes of a resource."""
+
+    type: ResourceType
+    properties: dict[str, Json]
+    metadata: dict[str, Json]
+    update_policy: dict[str, Json]
+    values: dict[str, Json]  # columns of the row once it is done
+    changed: bool = True
+    resource: CompiledResource | None = None
+
+
+class Operation:
+    """One run of one operation. ``run`` returns how the step ends."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        ctx: StepContext,
+        item: ItemArgs,
+        notes: Mapping[str, Json],
+        *,
+        begun: bool,
+    ) -> None:
+        self._parts = parts
+        self._ctx = ctx
+        self._moment = moment_of(ctx)
+        self._args = args_of(ctx.job)
+        self._item = item
+        self._memo = memo_of(notes, item)
+        self._begun = begun or self._memo.started is not None
+
+    async def run(self) -> Outcome:
+        """One attempt: the row is as it should be, must be asked again, or has failed."""
+        try:
+            return await self._run()
+        except LOST:
+            raise
+        except HoldfastError as fault:
+            if fault.transient:
+                raise
+            return self._fail(fault.code, _kind(fault), fault.message)
+        except Exception as fault:
+            # Whatever a resource type raises fails its resource, and nothing else.
+            log.warning("stack.resource_fault", resource=self._item.name, fault=repr(fault)[:500])
+            log.debug("stack.resource_fault_at", resource=self._item.name, exc_info=True)
+            return self._fail("resource_failed", type(fault).__name__, str(fault))
+
+    async def _run(self) -> Outcome:
+        if self._item.op == Op.APPLY:
+            return await self._apply()
+        view = await self._parts.store.view(self._args.stack, self._memo.row, ())
+        if view is None:
+            return Fail(code="stack_gone", message=f"stack {self._args.stack} is not there")
+        stale = self._stale(view)
+        if stale is not None:
+            return stale
+        if view.row is None:
+            return Done()  # it went in an earlier attempt
+        if self._item.op == Op.DELETE:
+            return await self._delete(view.stack, view.row)
+        return await self._act(view.stack, view.row)
+
+    def _stale(self, view: View, kind: ResourceType | None = None) -> Fail | None:
+        """Whether a newer traversal has made this operation pointless, or a failure.
+
+        What has begun and is not to be broken off goes on (a cancellation ends its job).
+        """
+        stack = view.stack
+        stopped = stack.stopped >= self._args.traversal
+        old = stack.traversal != self._args.traversal
+        if not self._begun:
+            if old or stopped or (view.failed and self._item.op != Op.DELETE):
+                return Fail(code="superseded", message="another update of the stack came before it")
+        elif (old or stopped) and kind is not None and kind.interruptible:
+            return Fail(code="interrupted", message="another update of the stack came in between")
+        return None
+
+    # -- apply ---------------------------------------------------------------------
+
+    async def _apply(self) -> Outcome:
+        compiled = await self._compiled()
+        if compiled is None:
+            return Fail(code="stack_gone", message=f"stack {self._args.stack} is not there")
+        resource = compiled.resource(self._item.name)
+        view = await self._parts.store.view(self._args.stack, self._memo.row, resource.requires)
+        if view is None or view.row is None:
+            return Fail(code="stack_gone", message=f"stack {self._args.stack} is not there")
+        kind = self._parts.type_of(resource)
+        stale = self._stale(view, kind)
+        if stale is not None:
+            return stale
+        if view.row.action is Action.INIT or self._memo.action is not Action.UPDATE:
+            return await self._create(view, compiled, resource, kind)
+        return await self._update(view, compiled, resource, kind)
+
+    async def _compiled(self) -> Compiled | None:
+        source = UUID(self._ctx.args["source"])
+        found = self._parts.plans.kept(self._args.stack, source)
+        if found is not None:
+            return found
+        stack = await self._parts.store.stack(self._args.stack)
+        return None if stack is None else await self._parts.plans.of(stack, source)
+
+    async def _target(
+        self, view: View, compiled: Compiled, resource: CompiledResource, kind: ResourceType
+    ) -> _Target:
+        contexts = Contexts(self._parts, self._moment, view.stack)
+        types = {name: self._parts.type_of(compiled.resource(name)) for name in view.others}
+        scope = await scope_of(resource.references, view.others, types, contexts.attribute)
+        path = ("resources", resource.name, "properties")
+        if kind.placeholder:
+            properties: dict[str, Json] = resource.properties.resolve(scope) or {}
+        else:
+            schemata = kind.properties
+            properties = validate_and_resolve(schemata, resource.properties, scope, path=path)
+        kind.check(properties)
+        metadata: dict[str, Json] = resource.metadata.resolve(scope) or {}
+        requires = sorted(str(row.id) for row in view.others.values() if row.exists)
+        stored = properties
+        if compiled.hides:
+            stored = self._parts.store.seal(self._memo.row, properties)
+        return _Target(
+            type=kind,
+            properties=properties,
+            metadata=metadata,
+            update_policy=resource.update_policy.resolve(scope) or {},
+            resource=resource,
+            values={
+                "type": resource.type,
+                "source": self._ctx.args["source"],
+                "traversal": self._args.traversal,
+                "properties": stored,
+                "metadata": metadata,
+                "requires": requires,
+                "deletion_policy": "Retain" if resource.external_id else resource.deletion_policy,
+            },
+        )
+
+    async def _create(
+        self, view: View, compiled: Compiled, resource: CompiledResource, kind: ResourceType
+    ) -> Outcome:
+        row = view.row
+        assert row is not None  # noqa: S101 - seen by the caller
+        target = await self._target(view, compiled, resource, kind)
+        if resource.external_id is not None:
+            return self._done(row, target, Ready(physical_id=resource.external_id))
+        if self._memo.action is Action.ADOPT:
+            if row.physical_id is None:
+                return self._fail("resource_failed", "Exception", "Resource ID was not provided.")
+            return self._done(row, target, Ready(physical_id=row.physical_id))
+        ctx = await Contexts(self._parts, self._moment, view.stack).of(
+            msgspec.structs.replace(row, deletion_policy=target.values["deletion_policy"]),
+            self._memo,
+            target.properties,
+            target.metadata,
+            target.update_policy,
+        )
+        return self._after(row, target, await kind.create(ctx))
+
+    async def _update(
+        self, view: View, compiled: Compiled, resource: CompiledResource, kind: ResourceType
+    ) -> Outcome:
+        row = view.row
+        assert row is not None  # noqa: S101 - seen by the caller
+        target = await self._target(view, compiled, resource, kind)
+        before = self._parts.store.unseal(row.id, row.properties)
+        waiting = self._memo.started is not None
+        if row.type != resource.type or (row.status is Status.FAILED and not waiting):
+            return self._replace(row, resource)
+        change = changes(kind.properties, before, target.properties)
+        if change.refused and not waiting:
+            names = ", ".join(sorted(change.refused))
+            text = f"Updating immutable properties is not allowed: {names}"
+            return self._fail("not_supported", "NotSupported", text)
+        same = not change.changed and row.metadata == target.metadata
+        if same and not waiting and not kind.always_updates:
+            values = {**target.values, "status": Status.COMPLETE}
+            return Done(writes=(updated(row.id, **values),))
+        if change.replacing and not waiting:
+            return self._replace(row, resource)
+        ctx = await Contexts(self._parts, self._moment, view.stack).of(
+            row, self._memo, target.properties, target.metadata, target.update_policy, before
+        )
+        outcome = await kind.update(ctx)
+        if isinstance(outcome, Replace):
+            return self._replace(row, resource)
+        return self._after(row, target, outcome)
+
+    def _replace(self, row: Resource, resource: CompiledResource) -> Done:
+        """Go on with a new version; the old one stays until all is well (create before delete)."""
+        fresh = Resource(
+            id=resource_id(row.stack, self._args.traversal, row.name),
+            stack=row.stack,
+            name=row.name,
+            type=resource.type,
+            replaces=row.id,
+            created_at=self._ctx.now,
+        )
+        memo = msgspec.to_builtins(Memo(row=fresh.id, action=Action.CREATE))
+        return Done(goto=STEP, memo=memo, writes=(inserted(fresh),))
+
+    # -- the others ----------------------------------------------------------------
+
+    async def _delete(self, stack: Stack, row: Resource) -> Outcome:
+        kept = row.deletion_policy != "Delete"
+        if row.exists and not kept:
+            contexts = Contexts(self._parts, self._moment, stack)
+            properties = self._parts.store.unseal(row.id, row.properties)
+            ctx = await contexts.of(row, self._memo, properties, row.metadata, {})
+            kind = contexts.type_of_row(row)
+            target = _Target(kind, properties, row.metadata, {}, {})
+            outcome = await kind.delete(ctx)
+            if isinstance(outcome, Wait):
+                return self._wait(row, target, outcome)
+        if not row.exists:
+            return Done(writes=(deleted(row.id),))
+        return Done(writes=(deleted(row.id), *self._told(row, Status.COMPLETE)))
+
+    async def _act(self, stack: Stack, row: Resource) -> Outcome:
+        contexts = Contexts(self._parts, self._moment, stack)
+        kind = contexts.type_of_row(row)
+        properties = self._parts.store.unseal(row.id, row.properties)
+        ctx = await contexts.of(row, self._memo, properties, row.metadata, {})
+        values: dict[str, Json] = {"traversal": self._args.traversal}
+        target = _Target(kind, properties, row.metadata, {}, values)
+        run: dict[Op, Callable[[ResourceContext], Awaitable[Change]]] = {
+            Op.CHECK: kind.observe,
+            Op.SUSPEND: kind.suspend,
+            Op.RESUME: kind.resume,
+            Op.SIGNAL: kind.update,
+        }
+        return self._after(row, target, await run[Op(self._item.op)](ctx))
+
+    # -- ends ----------------------------------------------------------------------
+
+    def _after(self, row: Resource, target: _Target, outcome: Change) -> Outcome:
+        if isinstance(outcome, Ready):
+            return self._done(row, target, outcome)
+        if isinstance(outcome, Wait):
+            return self._wait(row, target, outcome)
+        raise NotFoundError(f"{target.type.name} can only be replaced in an update")
+
+    def _done(self, row: Resource, target: _Target, ready: Ready) -> Done:
+        data = notes_of(row) if ready.data is None else ready.data
+        physical_id = row.physical_id if ready.physical_id is None else ready.physical_id
+        values = {
+            **target.values,
+            "action": self._memo.action,
+            "status": Status.COMPLETE,
+            "reason": _STILL,
+            "physical_id": physical_id,
+            "attributes": row.attributes if ready.attributes is None else ready.attributes,
+            "data": with_target(data, row, target.resource),
+            "updated_at": self._ctx.now,
+        }
+        shown = msgspec.structs.replace(row, physical_id=physical_id)
+        return Done(writes=(updated(row.id, **values), *self._told(shown, Status.COMPLETE)))
+
+    def _wait(self, row: Resource, target: _Target, wait: Wait) -> Sleep:
+        """To sleep; the row says so the first time, and whenever its notes have changed."""
+        first = self._memo.started is None
+        data = wait.data if wait.data is not None else self._memo.data
+        values: dict[str, Json] = {}
+        if first:
+            values = {
+                **target.values,
+                "action": self._memo.action,
+                "status": Status.IN_PROGRESS,
+                "reason": _STILL,
+                "updated_at": self._ctx.now,
+                "data": with_target(notes_of(row), row, target.resource),
+            }
+            if self._memo.action is Action.UPDATE:
+                # What it was made of stays until the change is done.
+                for name in ("properties", "metadata", "source", "requires"):
+                    values.pop(name, None)
+        if wait.physical_id is not None and wait.physical_id != row.physical_id:
+            values["physical_id"] = wait.physical_id
+        memo = Memo(
+            row=row.id,
+            action=self._memo.action,
+            started=self._ctx.now if first else self._memo.started,
+            data=data,
+        )
+        shown = msgspec.structs.replace(row, physical_id=wait.physical_id or row.physical_id)
+        writes = (updated(row.id, **values),) if values else ()
+        return Sleep(
+            seconds=max(0.0, wait.seconds),
+            memo=msgspec.to_builtins(memo),
+            writes=(*writes, *(self._told(shown) if first else ())),
+            progress=wait.reason or None,
+        )
+
+    def _told(self, row: Resource, end: Status | None = None) -> tuple[Write, ...]:
+        """History: that it began, if not told yet; and its end."""
+        job, now = self._ctx.job.id, self._ctx.now
+        begun = told(job, row, self._memo.action, Status.IN_PROGRESS, now)
+        lines = (begun,) if self._memo.started is None else ()
+        if end is None:
+            return lines
+        return (*lines, told(job, row, self._memo.action, end, now))
+
+    def _fail(self, code: str, kind: str, message: str) -> Fail:
+        prefix = f"resources.{self._item.name}"
+        text = f"{prefix}.{message}" if message.startswith("resources.") else f"{prefix}: {message}"
+        return Fail(code=code, message=f"{kind}: {text}")
+
+
+def _kind(fault: HoldfastError) -> str:
+    said = fault.details.get("kind")
+    return said if isinstance(said, str) else type(fault).__name__.removesuffix("Error")

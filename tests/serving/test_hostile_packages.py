@@ -1,0 +1,206 @@
+"""Packages made to harm: each is refused in a sentence, and nothing of it stays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import struct
+import tracemalloc
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.serving.nodes import ADD, function
+
+from holdfast.serving.errors import PackageError
+from holdfast.serving.packages.manifest import MANIFEST
+from holdfast.serving.packages.opening import Limits
+from holdfast.serving.packages.store import PackageStore
+
+Member = tuple[zipfile.ZipInfo | str, bytes]
+
+
+def manifest(files: Mapping[str, bytes], **changes: Any) -> bytes:
+    entries = {
+        name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+        for name, data in files.items()
+    }
+    service = {"id": "sums", "auth": {"public": True}, "endpoints": [function("add")]}
+    document = {"format": "1.0", "generation": "v1", "service": service, "files": entries}
+    return json.dumps({**document, **changes}).encode()
+
+
+def archive(path: Path, members: list[Member], **how: Any) -> Path:
+    with zipfile.ZipFile(path, "w", **how) as made:
+        for name, data in members:
+            made.writestr(name, data)
+    return path
+
+
+def with_name(path: Path, name: str) -> Path:
+    """A package with a file of this name, in its manifest and its directory."""
+    files = {"f.py": ADD.encode(), name: b"x"}
+    return archive(path, [(MANIFEST, manifest(files)), *files.items()])
+
+
+def with_link(path: Path) -> Path:
+    link = zipfile.ZipInfo("f.py")
+    link.create_system = 3
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return archive(path, [(MANIFEST, manifest({"f.py": b"/etc/passwd"})), (link, b"/etc/passwd")])
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def with_twice(path: Path) -> Path:
+    one, two = ADD.encode(), b"import os"
+    return archive(path, [(MANIFEST, manifest({"f.py": one})), ("f.py", one), ("f.py", two)])
+
+
+def with_case_twice(path: Path) -> Path:
+    files = {"f.py": ADD.encode(), "F.PY": b"import os"}
+    return archive(path, [(MANIFEST, manifest(files)), *files.items()])
+
+
+def with_bomb(path: Path) -> Path:
+    files = {"f.py": ADD.encode(), "zeros": bytes(64 << 20)}
+    how = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 9}
+    return archive(path, [(MANIFEST, manifest(files)), *files.items()], **how)
+
+
+def with_lying_size(path: Path) -> Path:
+    """The directory says a few bytes; what is packed is more."""
+    files = {"f.py": ADD.encode(), "data": bytes(1 << 20)}
+    how = {"compression": zipfile.ZIP_DEFLATED}
+    told = manifest({**files, "data": b"xx"})
+    archive(path, [(MANIFEST, told), *files.items()], **how)
+    raw = bytearray(path.read_bytes())
+    at = raw.rindex(b"PK\x01\x02")
+    struct.pack_into("<L", raw, at + 24, 2)
+    path.write_bytes(raw)
+    return path
+
+
+def with_many(path: Path) -> Path:
+    files = {f"d/{number}": b"" for number in range(300)} | {"f.py": ADD.encode()}
+    return archive(path, [(MANIFEST, manifest(files)), *files.items()])
+
+
+def with_extra(path: Path) -> Path:
+    told = manifest({"f.py": ADD.encode()})
+    return archive(path, [(MANIFEST, told), ("f.py", ADD.encode()), ("more.py", b"x")])
+
+
+def with_missing(path: Path) -> Path:
+    told = manifest({"f.py": ADD.encode(), "more.py": b"x"})
+    return archive(path, [(MANIFEST, told), ("f.py", ADD.encode())])
+
+
+def with_other_content(path: Path) -> Path:
+    other = ADD.replace("a + b", "a - b").encode()
+    return archive(path, [(MANIFEST, manifest({"f.py": ADD.encode()})), ("f.py", other)])
+
+
+def with_file_as_folder(path: Path) -> Path:
+    files = {"f.py": ADD.encode(), "d": b"x", "d/e": b"x"}
+    return archive(path, [(MANIFEST, manifest(files)), *files.items()])
+
+
+def with_deep_manifest(path: Path) -> Path:
+    return archive(path, [(MANIFEST, b"[" * 100_000 + b"]" * 100_000)])
+
+
+def with_other_compression(path: Path) -> Path:
+    files = {"f.py": ADD.encode()}
+    how = {"compression": zipfile.ZIP_LZMA}
+    return archive(path, [(MANIFEST, manifest(files)), *files.items()], **how)
+
+
+def with_bytes(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def named(name: str) -> Callable[[Path], Path]:
+    return lambda path: with_name(path, name)
+
+
+HOSTILE: dict[str, Callable[[Path], Path]] = {
+    "zip slip": named("../../escaped"),
+    "absolute path": named("/escaped"),
+    "backslashes": named("..\\escaped"),
+    "drive": named("C:/escaped"),
+    "dots within": named("a/../../escaped"),
+    "control character": named("a\nb"),
+    "nul": named("a\0b"),
+    "trailing dot": named("con./x"),
+    "very long": named("x" * 300),
+    "very deep": named("/".join("abcdefghijklmnopqrstuvwxyz")),
+    "link": with_link,
+    "name twice": with_twice,
+    "name twice but for its case": with_case_twice,
+    "bomb by ratio": with_bomb,
+    "size that lies": with_lying_size,
+    "too many files": with_many,
+    "file that no manifest has": with_extra,
+    "file that is missing": with_missing,
+    "content that no manifest has": with_other_content,
+    "file that is a folder": with_file_as_folder,
+    "deeply nested manifest": with_deep_manifest,
+    "unusual compression": with_other_compression,
+    "no manifest": lambda path: archive(path, [("f.py", b"")]),
+    "empty": lambda path: archive(path, []),
+    "no archive": lambda path: with_bytes(path, os.urandom(1000)),
+    "empty file": lambda path: with_bytes(path, b""),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_package_is_refused_and_leaves_nothing(tmp_path: Path, what: str):
+    package = HOSTILE[what](tmp_path / "package.hfpkg")
+    limits = Limits(files_max=100, unpacked_bytes_max=256 << 20)
+    home = tmp_path / "home" / "node"
+    store = PackageStore(home / "packages", limits, (), signed_only=False)
+    tracemalloc.start()
+    try:
+        with pytest.raises(PackageError):
+            store.put(package)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+    assert list((home / "packages").iterdir()) == []
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"package.hfpkg", "home", "home/node", "home/node/packages"}
+    assert not Path("/escaped").exists()
+
+
+def test_a_truncated_package_is_refused_wherever_it_is_cut(tmp_path: Path):
+    files = {"f.py": ADD.encode()}
+    whole = archive(tmp_path / "whole", [(MANIFEST, manifest(files)), *files.items()]).read_bytes()
+    store = PackageStore(tmp_path / "packages", Limits(), (), signed_only=False)
+    cut = tmp_path / "cut"
+    for size in range(0, len(whole) - 1, 7):
+        cut.write_bytes(whole[:size])
+        with pytest.raises(PackageError):
+            store.put(cut)
+
+
+def test_a_package_with_any_byte_changed_is_refused_or_the_same(tmp_path: Path):
+    files = {"f.py": ADD.encode()}
+    whole = archive(tmp_path / "whole", [(MANIFEST, manifest(files)), *files.items()]).read_bytes()
+    store = PackageStore(tmp_path / "packages", Limits(), (), signed_only=False)
+    right = store.put(tmp_path / "whole").digest
+    changed = tmp_path / "changed"
+    for at in range(0, len(whole), 5):
+        changed.write_bytes(whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :])
+        try:
+            digest = store.put(changed).digest
+        except PackageError:
+            continue
+        # A byte that says nothing (a date), or one of the manifest: then it is another package.
+        content = (store.content(digest) / "f.py").read_bytes()
+        assert digest == right or content == ADD.encode()
