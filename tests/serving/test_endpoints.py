@@ -11,12 +11,14 @@ import msgspec
 import pytest
 import skops.io
 from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from tests.serving.nodes import make
 from tests.serving.zoo import CLASSES, FEATURES, SETOSA, VIRGINICA, zoo
 
 from holdfast.serving.endpoints.base import Endpoint, Surroundings, decode, encode
 from holdfast.serving.endpoints.loading import contains, load, run_tests
+from holdfast.serving.endpoints.models import ForestEngine
 from holdfast.serving.errors import EndpointKindError, LoadError, QueryError
 from holdfast.serving.packages.build import Built
 from holdfast.serving.packages.opening import Limits, open_package
@@ -62,6 +64,21 @@ def test_the_same_forest_answers_alike_from_skops_and_onnx(kinds: Mapping[str, E
     assert [CLASSES[one["prediction"]] for one in skops_says] == [
         one["prediction"] for one in onnx_says
     ]
+
+
+def test_a_forest_answers_as_scikit_learn_does_and_knows_what_suits():
+    data, target = load_iris(return_X_y=True)
+    model = RandomForestClassifier(n_estimators=20, random_state=1).fit(data, target)
+    assert ForestEngine.suits(model, 4)
+    assert not ForestEngine.suits(model, 5)
+    assert not ForestEngine.suits(fitted(), 4)
+    labels, probas = ForestEngine(model).predict(data, probable=True)
+    assert labels == model.predict(data).tolist()
+    assert probas == pytest.approx(model.predict_proba(data))
+    two = RandomForestClassifier(5).fit(data, [[one, one] for one in target])
+    assert not ForestEngine.suits(two, 4)
+    with pytest.raises(ValueError, match="infinity"):
+        ForestEngine(model).predict(data * float("inf"), probable=True)
 
 
 def test_numbers_may_come_as_text_and_what_is_none_is_ignored_with_a_reason(

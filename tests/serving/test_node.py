@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import signal
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
-from tests.serving.nodes import KEY, NodeProcess, adder, basic, function, make, until
+import skops.io
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from tests.serving.nodes import KEY, QUICK, NodeProcess, adder, basic, function, make, until
 
 
 def test_a_function_is_served_from_its_package(node: NodeProcess, tmp_path: Path):
@@ -173,6 +179,39 @@ def test_a_node_comes_back_with_what_it_served(node: NodeProcess, tmp_path: Path
     assert newest.body["generationId"] == "v3"
 
 
+def test_workers_may_run_as_another_user(tmp_path: Path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give work to somebody else")
+    code = "import os\ndef who():\n    return os.getuid()\n"
+    lookup = {"id": "rows", "kind": "lookup", "data": "rows.csv", "keys": ["k"]}
+    files = {"f.py": code, "rows.csv": "k,v\n1,2\n"}
+    with tempfile.TemporaryDirectory(prefix="hf-user-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        made = NodeProcess(folder / "node", QUICK + '[workers.limits]\nuser = "nobody"\n').start()
+        try:
+            made.put(make(tmp_path, "who", files, [function("who"), lookup]))
+            assert made.ask("who", "who/run").body["response"] == pwd.getpwnam("nobody").pw_uid
+            found = made.ask("who", "rows/lookup", {"data": {"k": 1}}).body["results"][0]
+            assert found["data"] == {"k": "1", "v": "2"}
+        finally:
+            made.stop()
+
+
+def test_the_open_inference_protocol_is_spoken(node: NodeProcess, tmp_path: Path):
+    data, target = load_iris(return_X_y=True)
+    model = skops.io.dumps(LogisticRegression(max_iter=500).fit(data, target))
+    endpoint = {"id": "m", "kind": "prediction", "model": "m", "flavour": "skops"}
+    node.put(make(tmp_path, "iris", {"m": model}, [{**endpoint, "features": list("abcd")}]))
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}
+    reply = node.ask("iris", "v2/models/m/infer", {"inputs": [tensor]})
+    assert reply.body["outputs"][0]["data"] == [0.0]
+    base = "/public/api/v1/iris/v2"
+    for path in ("health/live", "health/ready", "models/m"):
+        assert node.request("GET", f"{base}/{path}").status == 200
+    assert node.request("GET", f"{base}/models/nothing").status == 400
+
+
 def test_the_probe_can_be_forced_down_while_queries_are_answered(node: NodeProcess, tmp_path: Path):
     """D17."""
     node.put(adder(tmp_path, "v1"))
@@ -200,7 +239,8 @@ def test_the_service_describes_itself_and_is_counted(node: NodeProcess, tmp_path
     node.put(adder(tmp_path, "v1"))
     node.ask("sums", "add/run", {"a": 1})
     node.ask("sums", "add/run", {"x": 1})
-    document = node.request("GET", "/public/api/v1/sums/swagger").body
+    document = node.request("GET", "/public/api/v1/sums/swagger", key=KEY).body
+    assert node.request("GET", "/public/api/v1/sums/swagger").status == 401
     assert list(document["paths"]) == ["/add/run"]
     metrics = node.request("GET", "/metrics").data.decode()
     labels = 'endpoint="add",generation="v1",service="sums"'

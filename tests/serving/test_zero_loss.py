@@ -140,7 +140,8 @@ def test_no_query_is_lost_when_a_node_is_upgraded_in_place(node: NodeProcess, tm
     until(lambda: not is_alive(after), "the successor to end")
     assert before != after
     assert load.failures == []
-    assert load.generations == ["v1", "v2"]
+    # Some may end on the old one while others are answered by the new one (D13).
+    assert (load.generations[0], load.generations[-1]) == ("v1", "v2")
 
 
 def test_a_successor_that_cannot_start_leaves_the_node_as_it_was(node: NodeProcess, tmp_path: Path):
@@ -152,7 +153,8 @@ def test_a_successor_that_cannot_start_leaves_the_node_as_it_was(node: NodeProce
         node.put(adder(tmp_path, "v2"))
         load.more(50)
     assert load.failures == []
-    assert load.generations == ["v1", "v2"]
+    # Some may end on the old one while others are answered by the new one (D13).
+    assert (load.generations[0], load.generations[-1]) == ("v1", "v2")
 
 
 HAPROXY = """

@@ -240,7 +240,11 @@ class House:
         return key
 
     async def ask(
-        self, stack: UUID, action: Action, resources: Mapping[str, Any] | None = None
+        self,
+        stack: UUID,
+        action: Action,
+        resources: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         """Ask for something else, whatever is under way."""
         now = await self.now(stack)
@@ -254,7 +258,8 @@ class House:
             traversal=now.traversal + 1,
             source=now.source if source is None else source.id,
             previous=reached,
-            deadline=self.loop.time() + now.timeout_s,
+            timeout_s=timeout_s or now.timeout_s,
+            deadline=self.loop.time() + (timeout_s or now.timeout_s),
         )
         await self.stacks.begin(asked, source)
         await self.stacks.stop(stack, now.traversal, begun=action is Action.DELETE)

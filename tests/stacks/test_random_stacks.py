@@ -146,7 +146,7 @@ def live(seed: int) -> None:
                     else made
                     for name, made in template(house.loop.random).items()
                 }
-                await house.ask(stack, Action.UPDATE, wanted)
+                await house.ask(stack, Action.UPDATE, wanted, timeout_s=3600.0)
         done = await house.settled(*stacks)
         assert {one.status for one in done} == {Status.COMPLETE}, [one.reason for one in done]
         await house.check_reality()

@@ -133,3 +133,32 @@ def test_a_socket_is_inherited_by_its_descriptor():
         child.close()
     with pytest.raises(ConfigError, match="not a socket"):
         inherited(9999)
+
+
+def test_a_head_and_its_body_leave_in_one_piece(parts: AppParts):
+    """Whoever is killed in between leaves a client with all of an answer, or nothing."""
+    import uvloop
+
+    async def main() -> int:
+        running = Running(parts)
+        task = asyncio.create_task(running.server.run())
+        while not running.server.started:
+            await asyncio.sleep(0)
+        pieces = await asyncio.to_thread(count_pieces, running.port)
+        running.server.stop()
+        await task
+        return pieces
+
+    def count_pieces(port: int) -> int:
+        pieces = 0
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            for _ in range(200):
+                sock.sendall(request("/things").encode())
+                pieces += 1
+                answer = sock.recv(65536)
+                while not answer.endswith(b"}") and not answer.endswith(b"]"):
+                    pieces += 1
+                    answer += sock.recv(65536)
+        return pieces
+
+    assert uvloop.run(main()) == 200

@@ -142,10 +142,12 @@ class QueueRunner:
         self._writes.jobs[job.id] = job
         self._running[queue] += 1
         task = self._tasks[job.id] = asyncio.create_task(self._steps.drive(turn))
-        task.add_done_callback(lambda _: self._forget(job.id, queue))
+        task.add_done_callback(lambda done: self._forget(done, job.id, queue))
 
-    def _forget(self, job: UUID, queue: str) -> None:
-        del self._tasks[job], self._writes.jobs[job]
+    def _forget(self, task: asyncio.Task[None], job: UUID, queue: str) -> None:
+        # A job that slept and was woken at once may be claimed again before its task is done.
+        if self._tasks.get(job) is task:
+            del self._tasks[job], self._writes.jobs[job]
         self._running[queue] -= 1
         self.look.set()
 

@@ -36,8 +36,11 @@ from holdfast.serving.settings import NodeSettings
 
 NOT_ALIVE_FILE: Final = "apinode-not-alive.txt"
 _SWEEP_S: Final = 1.0
+_HEAL_S: Final = 15.0
 _CLOSING_S: Final = 1.0  # how long idle connections have to ask once more, and be told to leave
+_LOOK_S: Final = 0.02
 _BACKLOG: Final = 4096
+_HERE: Final = frozenset({"127.0.0.1", "::1"})
 
 
 class Node:
@@ -95,6 +98,7 @@ class Node:
             raise ConfigError(f"{self.address()} cannot be listened on: {error}.") from None
         self._tasks.append(self._loop.create_task(self._sweep()))
         await self.registry.start()
+        self._tasks.append(self._loop.create_task(self._heal()))
 
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET
@@ -137,8 +141,10 @@ class Node:
             self._server.close()
         try:
             async with asyncio.timeout(self.settings.drain_max_s):
-                while any(one.busy or one.receiving for one in self.connections):
-                    await asyncio.sleep(0.02)
+                while self.connections:  # each is gone once its last answer is with the client
+                    for connection in list(self.connections):
+                        connection.close_idle()
+                    await asyncio.sleep(_LOOK_S)
         except TimeoutError:
             pass
         await self.stop()
@@ -163,6 +169,11 @@ class Node:
             if task is not current:
                 task.cancel()
         self.stopped.set()
+
+    async def _heal(self) -> None:
+        while True:
+            await asyncio.sleep(_HEAL_S)
+            await self.registry.heal()
 
     async def _sweep(self) -> None:
         while True:
@@ -191,10 +202,12 @@ class Node:
         if path == "isAlive":
             return self._alive()
         if path == "metrics":
+            if connection.peer not in _HERE:
+                self._admin.check(request)
             return Answer(200, text(self.registry, self._gauges()), CONTENT_TYPE)
         parts = path.removeprefix(PUBLIC).split("/")
         if path.startswith(PUBLIC) and len(parts) >= 2:
-            return self._of_service(parts)
+            return self._of_service(parts, request)
         raise NotFoundError(
             "Queries are below /public/api/v1/, the admin API below /admin/api/, the probe is "
             "/isAlive/."
@@ -213,11 +226,13 @@ class Node:
             return f"forced down by {NOT_ALIVE_FILE}"
         return ""
 
-    def _of_service(self, parts: list[str]) -> Answer:
+    def _of_service(self, parts: list[str], request: Request) -> Answer:
         """Documents of one service: OpenAPI, and whether it would answer."""
         runtime = self.registry.get(parts[0])
         if parts[1:] == ["swagger"]:
-            return json_answer(openapi(runtime.choose(None)))
+            mounted = runtime.choose(None)
+            self._queries.authorise(mounted, request.authorization)
+            return json_answer(openapi(mounted))
         if parts[1:] in (["isReady"], ["v2", "health", "ready"]):
             ready = runtime.ready and not self._why_not_alive()
             reason = None if runtime.ready else runtime.why_not()

@@ -38,14 +38,25 @@ def run(
     try:
         _raise_open_files()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Process(data, settings, argv, held).run(left, ready))
+            runner.run(_run(data, settings, argv, held, left, ready))
     finally:
         os.close(held)
 
 
+async def _run(
+    data: Path,
+    settings: NodeSettings,
+    argv: Sequence[str],
+    held: int,
+    left: Inherited | None,
+    ready: Callable[[Node], None],
+) -> None:
+    await _Process(Node(data, settings), argv, held).run(left, ready)
+
+
 class _Process:
-    def __init__(self, data: Path, settings: NodeSettings, argv: Sequence[str], held: int) -> None:
-        self._node = Node(data, settings)
+    def __init__(self, node: Node, argv: Sequence[str], held: int) -> None:
+        self._node = node
         self._argv = argv
         self._held = held
         self._tasks: set[asyncio.Task[None]] = set()

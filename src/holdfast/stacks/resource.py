@@ -130,8 +130,8 @@ class ResourceContext(msgspec.Struct, frozen=True, kw_only=True):
     version in question, with ``physical_id`` and ``data`` as last written. ``data``: the notes
     of this operation (of the last ``Wait``, else of the row). ``now``: the database's clock.
     ``resumed``: begun before, end unknown. ``guard``: call right before every effect.
-    ``signals``: of this resource (if it can have any), as ``signal`` kept them. ``peer``: the resource of this
-    project with that physical id (of this stack, if there are several). ``call``: the outer
+    ``signals``: of this resource (if it can have any), as ``signal`` kept them. ``peer``: the
+    resource of this project with that physical id (of this stack, if several). ``call``: the outer
     world's ports by name, as ``ops`` wired them ("baremetal", ...; see ``stacks.types``).
     """
 
@@ -182,7 +182,7 @@ class ResourceType(Protocol):
 
     @property
     def takes_signals(self) -> bool:
-        """Whether it may be signalled from outside; other resources may signal it regardless."""
+        """Whether it may be signalled, from outside or by way of another resource."""
         ...
 
     @property
@@ -199,8 +199,18 @@ class ResourceType(Protocol):
         ...
 
     @property
+    def mends(self) -> bool:
+        """Whether ``update`` is called for one that failed, instead of its being replaced."""
+        ...
+
+    @property
     def placeholder(self) -> bool:
         """Whether it takes any property and has any attribute (null): neither is checked."""
+        ...
+
+    @property
+    def open_attributes(self) -> bool:
+        """Whether it may have attributes beyond those it names, such as its members'."""
         ...
 
     def check(self, properties: Mapping[str, Json]) -> None:
@@ -257,7 +267,9 @@ class Base:
     takes_signals = False
     acts_on_signals = False
     always_updates = False
+    mends = False
     placeholder = False
+    open_attributes = False
 
     @property
     def properties(self) -> Mapping[str, PropertySchema]:

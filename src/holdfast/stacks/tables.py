@@ -82,6 +82,7 @@ EVENT: Final = RowTable(
         "reason": "text",
         "at": TIME,
     },
+    log=True,
 )
 ROWS: Final[dict[str, RowTable]] = {
     "stack": STACK,

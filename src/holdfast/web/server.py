@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Generator, Sequence
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -117,12 +118,44 @@ class _Server(uvicorn.Server):
         yield
 
 
+class WholeWrites:
+    """A transport that sends what is written in one turn of the loop together.
+
+    So a head and its body leave in one piece: of a process that is killed in between a
+    client has all of an answer or nothing, and nothing is what a balancer may repeat.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._parts.append(data)
+
+    def _flush(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts:
+            self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a limit on a request's head, which it lacks."""
+    """uvicorn's protocol with a limit on a request's head, which it lacks, and whole writes."""
 
     head_bytes_max = 64 * 1024
     _head_bytes = 0
     _in_head = True  # between messages, or inside a head
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(cast("asyncio.Transport", WholeWrites(transport)))
 
     def data_received(self, data: bytes) -> None:
         in_head, self._ended = self._in_head, False

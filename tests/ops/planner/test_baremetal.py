@@ -23,6 +23,7 @@ COSTS = Costs(
     conductor_idle=Cost(0.02),
     gateway_idle=Cost(0.02),
     api_idle=Cost(0.02),
+    engine_idle=Cost(0.02),
     conductor_look_ms=Cost(0.2),
     database_look_ms=Cost(0.1),
     conductor_step_ms=Cost(1),
@@ -31,9 +32,13 @@ COSTS = Costs(
     commands_per_deploy=Cost(30),
     api_get_ms=Cost(0.3),
     database_get_ms=Cost(0.1),
+    engine_operation_ms=Cost(4),
+    database_operation_ms=Cost(5),
+    api_resource_ms=Cost(0.5),
     conductor_mb=Cost(90),
     gateway_mb=Cost(80),
     api_mb=Cost(100),
+    engine_mb=Cost(95),
     drivers={"redfish": REDFISH, "ipmi": SLOW},
 )
 

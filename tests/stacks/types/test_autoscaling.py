@@ -103,6 +103,7 @@ async def test_of_two_signals_at_once_the_second_meets_the_cooldown_of_the_first
     bench = await made(desired_capacity=1)
     assert await signalled(bench, cooldown=60)
     assert await signalled(bench, cooldown=60)
+    bench.signals.append({"data": None})  # not of a policy
     await bench.heed()
     assert len(bench.body.members) == 2
 
@@ -115,10 +116,12 @@ async def test_while_it_changes_signals_are_not_kept():
 
 async def test_only_policies_signal_it():
     bench = await made()
-    assert not bench.kind.takes_signals
     assert bench.kind.acts_on_signals
-    with pytest.raises(InvalidInputError, match="by its scaling policies only"):
-        await bench.kind.signal(bench.context(), {"status": "SUCCESS"})
+    for payload in (None, {"status": "SUCCESS"}):
+        with pytest.raises(InvalidInputError, match="by its scaling policies only"):
+            await bench.kind.signal(bench.context(), payload)
+    with pytest.raises(InvalidInputError, match="no adjustment"):
+        await bench.kind.signal(bench.context(), {"adjustment": "more", "kind": "any"})
 
 
 async def test_an_update_goes_back_to_what_is_desired_else_keeps_the_size_within_bounds():

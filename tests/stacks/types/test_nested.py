@@ -10,8 +10,10 @@ from tests.stacks.types.bench import Bench
 
 from holdfast.errors import InvalidInputError
 from holdfast.stacks.hot import HotError
+from holdfast.stacks.hot.plan import NestedTemplate
 from holdfast.stacks.model import Action
 from holdfast.stacks.resource import Ready, ResourceFailedError
+from holdfast.stacks.types import bodies
 from holdfast.stacks.types.nested import NestedStackResource, TemplateResource
 
 TEXT = """
@@ -46,6 +48,11 @@ def test_properties_are_checked_as_parameters_are():
         Bench(template(), {"size": 0})
     with pytest.raises(HotError, match="size not assigned"):
         Bench(template(), {})
+
+
+def test_a_template_is_read_once_however_many_resources_have_it():
+    assert bodies(NestedTemplate("a", TEXT)) is bodies(NestedTemplate("a", TEXT))
+    assert bodies(NestedTemplate("b", TEXT)).name == "b"
 
 
 async def test_an_update_converges_the_same_body():

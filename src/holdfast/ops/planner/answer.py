@@ -17,7 +17,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that may run out: how many processes it asks for, before any are added for HA."""
 
-    role: str  # conductor | gateway | api
+    role: str  # conductor | gateway | engine | api
     what: str
     needs: float
     how: str

@@ -45,6 +45,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     conductor_idle: Cost
     gateway_idle: Cost
     api_idle: Cost
+    engine_idle: Cost
     """Share of a core that a process takes with nothing to do."""
     conductor_look_ms: Cost
     database_look_ms: Cost
@@ -54,9 +55,15 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     commands_per_deploy: Cost
     api_get_ms: Cost
     database_get_ms: Cost
+    engine_operation_ms: Cost
+    database_operation_ms: Cost
+    """One operation on one resource of a stack: its creation, update, check or deletion."""
+    api_resource_ms: Cost
+    """What the API spends on each resource of a template that it is given."""
     conductor_mb: Cost
     gateway_mb: Cost
     api_mb: Cost
+    engine_mb: Cost
     drivers: dict[str, DriverCosts]
 
     def driver(self, name: str) -> DriverCosts:

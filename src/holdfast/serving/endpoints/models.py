@@ -198,6 +198,46 @@ class Engine:
         return [classes[best] for best in probas.argmax(axis=1).tolist()], probas.tolist()
 
 
+class ForestEngine(Engine):
+    """A scikit-learn forest, its trees asked without the thread pool around them.
+
+    For the few rows of a batch the pool costs several times what the trees do (measured: 5 ms a
+    call for 100 trees, against 1). What the trees are not meant for goes the usual way.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self._numpy = optional("numpy", "predictions")
+        self._trees = [tree.tree_ for tree in model.estimators_]
+
+    @classmethod
+    def suits(cls, model: Any, features: int) -> bool:
+        """Whether it is a forest of one output, and gives the same answers in this way."""
+        kind = cast("type[object]", type(model))
+        forests = ("RandomForestClassifier", "ExtraTreesClassifier")
+        if not kind.__module__.startswith("sklearn.ensemble.") or kind.__name__ not in forests:
+            return False
+        if getattr(model, "n_outputs_", 0) != 1 or model.n_features_in_ != features:
+            return False
+        numpy = optional("numpy", "predictions")
+        rows = numpy.linspace(-3, 12, 8 * features).reshape(8, features)
+        return bool(numpy.allclose(cls(model).probas(rows), model.predict_proba(rows)))
+
+    def probas(self, matrix: Any) -> Any:
+        rows = self._numpy.ascontiguousarray(matrix, dtype="float32")
+        total = self._trees[0].predict(rows)
+        for tree in self._trees[1:]:
+            total += tree.predict(rows)
+        return total / len(self._trees)
+
+    def predict(self, matrix: Any, *, probable: bool) -> tuple[list[Any], list[list[float]] | None]:
+        if not probable or not self._numpy.isfinite(matrix).all():
+            return super().predict(matrix, probable=probable)
+        probas = self.probas(matrix)
+        classes = self.classes
+        return [classes[best] for best in probas.argmax(axis=1).tolist()], probas.tolist()
+
+
 class OnnxEngine(Engine):
     """An ONNX graph; one thread, as there are several workers."""
 
@@ -249,7 +289,9 @@ def load_model(spec: PredictionSpec | ClusteringSpec, around: Surroundings) -> R
     if spec.flavour == "onnx":
         return Predictor(spec, OnnxEngine(path))
     if spec.flavour == "skops":
-        return Predictor(spec, Engine(_skops(path, spec.trusted_types, around)))
+        model = _skops(path, spec.trusted_types, around)
+        quick = not spec.frame and ForestEngine.suits(model, len(spec.features))
+        return Predictor(spec, ForestEngine(model) if quick else Engine(model))
     if spec.flavour == "mlflow":
         return Predictor(spec, _mlflow(path, spec, around))
     return Predictor(spec, Engine(_pickle(path, around)))

@@ -97,9 +97,13 @@ class Admin:
         self._keys.check(request.authorization)
         return Upload(self._scratch, self._settings.limits.archive_bytes_max)
 
+    def check(self, request: Request) -> None:
+        """Raises ``NotAuthenticatedError`` unless the request shows an admin key."""
+        self._keys.check(request.authorization)
+
     async def handle(self, request: Request) -> Answer:
         """Answer a request below ``/admin/api/``."""
-        self._keys.check(request.authorization)
+        self.check(request)
         parts = path_of(request.url).removeprefix(BASE).split("/")
         handler, words = self._find(request.method.decode(), parts)
         return await handler(request, *words)

@@ -64,9 +64,7 @@ class Queries:
         mounted = runtime.only
         if mounted is None or b"forcedGeneration" in body:
             mounted = _chosen(runtime, body)
-        who = mounted.verified.get(request.authorization)
-        if who is None:
-            who = self._verify(mounted, request.authorization)
+        who = self.authorise(mounted, request.authorization)
         actions = mounted.pool.actions.get(endpoint)
         if actions is None or action not in actions:
             mounted.pool.check(endpoint, action)
@@ -91,8 +89,11 @@ class Queries:
         where = mounted.places[query.endpoint]
         self._audit.note(query.who, where, query.action, status, spent_s, query.body, body)
 
-    def _verify(self, mounted: Mounted, authorization: bytes) -> bytes:
+    def authorise(self, mounted: Mounted, authorization: bytes) -> bytes:
         """Who asks, as a member for the audit; raises ``NotAuthenticatedError``."""
+        known = mounted.verified.get(authorization)
+        if known is not None:
+            return known
         key = key_of(authorization) if authorization else None
         key_id = mounted.key_id(key) if key else None
         if key_id is None and not mounted.public:

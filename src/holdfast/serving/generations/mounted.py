@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -96,6 +97,10 @@ class Mounter:
         manifest = await asyncio.to_thread(self._store.check, generation.digest)
         service = manifest.service
         trusted = await asyncio.to_thread(self._store.is_trusted, generation.digest)
+        if self._settings.limits.user:  # it writes what it derives
+            await asyncio.to_thread(
+                shutil.chown, self._store.derived(generation.digest), self._settings.limits.user
+            )
         told = Load(
             service=msgspec.json.encode(service),
             generation=generation.id,

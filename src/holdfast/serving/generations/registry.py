@@ -99,14 +99,20 @@ class Registry:
         """Load what was mapped when the node stopped; a failure is remembered, not raised."""
         for state in await asyncio.to_thread(self._files.read):
             self.services[state.id] = Runtime(state)
-        for runtime in self.services.values():
-            if runtime.state.enabled and runtime.state.mapping:
+        await self.heal()
+        self.settled = True
+
+    async def heal(self) -> None:
+        """Load what should answer and does not; what hindered it may have passed."""
+        for runtime in list(self.services.values()):
+            async with runtime.lock:
+                state = runtime.state
+                if not state.enabled or not state.mapping or runtime.mapping:
+                    continue
                 try:
-                    async with runtime.lock:
-                        await self._activate(runtime, runtime.state.mapping)
+                    await self._activate(runtime, state.mapping)
                 except HoldfastError as error:
                     runtime.failure = error.message
-        self.settled = True
 
     async def stop(self) -> None:
         """Drain every generation."""

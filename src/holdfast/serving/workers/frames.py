@@ -15,7 +15,10 @@ FRAME_BYTES_MAX: Final = 1 << 30
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a worker may use. ``processes``: whether it may start others (kernel permitting)."""
+    """What a worker may use, and as whom it runs (``user``; the node must be root for that).
+
+    ``processes``: whether it may start others.
+    """
 
     memory_bytes: int = 4 << 30
     file_bytes: int = 256 << 20

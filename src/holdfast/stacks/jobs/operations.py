@@ -270,7 +270,8 @@ class Operation:
         target = await self._target(view, compiled, resource, kind)
         before = self._parts.store.unseal(row.id, row.properties)
         waiting = self._memo.started is not None
-        if row.type != resource.type or (row.status is Status.FAILED and not waiting):
+        failed = row.status is Status.FAILED and not waiting and not kind.mends
+        if row.type != resource.type or failed:
             return self._replace(row, resource)
         change = changes(kind.properties, before, target.properties)
         if change.refused and not waiting:

@@ -19,7 +19,7 @@ from holdfast.stacks.jobs.kinds import (
     args_of,
     new_job,
 )
-from holdfast.stacks.model import Action, Resource, Stack, Status, round_id
+from holdfast.stacks.model import Action, Resource, Stack, Status, resource_id, round_id
 from holdfast.stacks.parts import Parts
 from holdfast.stacks.plan import OPS, Item, Phase, Plan, Wishes, plan, sequence
 from holdfast.stacks.records import inserted, stack_updated
@@ -48,15 +48,17 @@ class RoundHandler(Unbound):
         planned = await self._planned(ctx)
         if planned is None:
             return Done()
-        return Done(writes=tuple(inserted(row) for row in planned[1].inserts))
+        stack, found, phase, rows = planned
+        # Decided once: by the time the next step is done again the rows may tell another story.
+        memo = {"following": _following(stack, phase, rows)}
+        return Done(writes=tuple(inserted(row) for row in found.inserts), memo=memo)
 
     async def _spawn(self, ctx: StepContext) -> Outcome:
         planned = await self._planned(ctx)
         if planned is None:
             return Done()
-        stack, found, phase, rows = planned
-        following = _following(stack, phase, rows)
-        jobs = _jobs(stack, found, phase, following, ctx.now)
+        stack, found, phase, _ = planned
+        jobs = _jobs(stack, found, phase, Phase(ctx.memo["following"]), ctx.now)
         while batch := list(islice(jobs, BATCH_MAX)):
             await self._parts.jobs.enqueue(batch, parent=ctx.job.id)
         return Done()
@@ -99,7 +101,8 @@ def _following(stack: Stack, phase: Phase, rows: Sequence[Resource]) -> Phase:
     """What comes after a phase. Where nothing was before, nothing is to be taken away."""
     if phase is Phase.CLEAN or stack.action in OPS:
         return Phase.SETTLE
-    return Phase.CLEAN if any(row.exists or row.traversal for row in rows) else Phase.SETTLE
+    own = (resource_id(stack.id, stack.traversal, row.name) == row.id for row in rows)
+    return Phase.SETTLE if all(own) else Phase.CLEAN
 
 
 def _jobs(

@@ -8,7 +8,8 @@ from uuid import UUID
 import msgspec
 
 from holdfast.core.jobs import Done, Outcome, Step, StepContext
-from holdfast.errors import HoldfastError
+from holdfast.errors import NotFoundError
+from holdfast.stacks.hot import HotError
 from holdfast.stacks.jobs.kinds import ROUND, SETTLE, Unbound, args_of, new_job
 from holdfast.stacks.jobs.rounds import broken, wishes_of
 from holdfast.stacks.model import Action, Resource, Stack, Status, round_id
@@ -73,7 +74,7 @@ class SettleHandler(Unbound):
         rows = await self._parts.store.rows(stack.id)
         try:
             wishes = await wishes_of(self._parts, stack)
-        except HoldfastError as fault:
+        except (HotError, NotFoundError) as fault:
             return fault.message
         failed = failures(stack, rows)
         if failed:

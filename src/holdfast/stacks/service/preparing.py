@@ -179,6 +179,8 @@ class _Checking:
             raise ValidationFailedError(
                 f"resources.{resource.name}: The Resource Type ({target}) could not be found."
             )
+        if kind.placeholder:
+            return 1
         properties = validate_and_resolve(
             kind.properties, resource.properties, NOTHING_YET, path=place
         )
@@ -215,7 +217,7 @@ class _Checking:
         if isinstance(resource.target, NestedTemplate):
             return None
         kind = self._registry.get(resource.target)
-        return None if kind is None else {*kind.attributes, *_ANY}
+        return None if kind is None or kind.open_attributes else {*kind.attributes, *_ANY}
 
 
 def _size(request: StackRequest) -> int:

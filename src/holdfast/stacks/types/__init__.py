@@ -21,6 +21,7 @@ How to write a type: ``docs/adding-a-resource-type.md``; what there is:
 ``docs/what-resource-types-there-are.md``.
 """
 
+from holdfast.stacks.types.nested import bodies
 from holdfast.stacks.types.plugins import PluginFault, discovered, registry
 
-__all__ = ["PluginFault", "discovered", "registry"]
+__all__ = ["PluginFault", "bodies", "discovered", "registry"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
-from typing import Final
+from typing import Final, Literal
 from uuid import uuid4
 
 import msgspec
@@ -90,7 +90,7 @@ class Adjustment(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     at: float
     adjustment: float
-    kind: str
+    kind: Literal["change_in_capacity", "exact_capacity", "percent_change_in_capacity"]
     step_min: int | None = None
     cooldown: float | None = None
 
@@ -103,6 +103,7 @@ class AutoScalingGroup(Group):
         "Resources of one definition, as many as desired, between min_size and max_size. Scaling "
         "policies change their number; a change of the definition reaches them in batches."
     )
+    takes_signals = True
     acts_on_signals = True
 
     @property
@@ -135,7 +136,7 @@ class AutoScalingGroup(Group):
     async def heed(self, ctx: ResourceContext) -> Progress:
         size, until = _heeded(ctx)
         notes: dict[str, Json] = {
-            "seen": [signal["id"] for signal in ctx.signals],
+            "seen": [signal.get("id") for signal in ctx.signals],
             "cooldown_until": until,
         }
         if self.started(ctx) is None and size == len(_present(ctx)):
@@ -182,9 +183,7 @@ class AutoScalingGroup(Group):
         """Of a policy. What comes while the group changes or cools down is not kept."""
         if not is_map(payload) or "adjustment" not in payload:
             raise InvalidInputError(f"{self.name} is signalled by its scaling policies only")
-        made = msgspec.convert(
-            {**payload, "id": str(uuid4()), "at": ctx.now}, Adjustment, strict=False
-        )
+        made = _adjustment({**payload, "id": str(uuid4()), "at": ctx.now})
         size, low_high = len(_present(ctx)), _bounds(ctx)
         wanted = new_capacity(size, made.adjustment, made.kind, made.step_min, *low_high)
         cooling = ctx.now < (ctx.row.data.get("cooldown_until") or 0.0)
@@ -245,12 +244,19 @@ def _begin(ctx: ResourceContext, key: str, size: int, notes: Mapping[str, Json] 
     )
 
 
+def _adjustment(said: Mapping[str, Json]) -> Adjustment:
+    try:
+        return msgspec.convert(said, Adjustment, strict=False)
+    except msgspec.ValidationError as fault:
+        raise InvalidInputError(f"this is no adjustment of a group's size: {fault}") from None
+
+
 def _heeded(ctx: ResourceContext) -> tuple[int, float]:
     """The size that the signals ask for which were not heeded yet, and until when it cools."""
     size, until = len(_present(ctx)), ctx.data.get("cooldown_until") or 0.0
     seen = set(items(ctx.data.get("seen")))
-    for kept in ctx.signals:
-        signal = msgspec.convert(kept, Adjustment, strict=False)
+    for kept in (one for one in ctx.signals if "adjustment" in one):
+        signal = _adjustment(kept)
         if signal.id in seen or signal.at < until:
             continue
         wanted = new_capacity(size, signal.adjustment, signal.kind, signal.step_min, *_bounds(ctx))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 from holdfast.errors import InvalidInputError
+from holdfast.stacks.hot.plan import NestedTemplate
 from holdfast.stacks.hot.properties import (
     PropertySchema,
     attributes_of_template,
@@ -23,6 +24,7 @@ from holdfast.stacks.resource import (
     Progress,
     Ready,
     ResourceContext,
+    ResourceType,
 )
 from holdfast.stacks.types.schemas import boolean, integer, mapping, string
 from holdfast.stacks.types.typed import entries
@@ -36,6 +38,8 @@ class Nested(Base):
     """What all of them share: their body is checked, suspended, resumed and deleted with them."""
 
     always_updates = True
+    mends = True  # what is well in it stays
+    open_attributes = True
 
     async def delete(self, ctx: ResourceContext) -> Progress:
         return await ctx.nested.act("DELETE")
@@ -133,6 +137,17 @@ class TemplateResource(Nested):
 
     async def attribute(self, ctx: ResourceContext, path: Sequence[Json]) -> Json:
         return await inner_attribute(ctx, path)
+
+
+@lru_cache(maxsize=1024)
+def body_type(name: str, text: str) -> TemplateResource:
+    """The type that a template is, read once however many resources have it."""
+    return TemplateResource(name, text)
+
+
+def bodies(target: NestedTemplate) -> ResourceType:
+    """``parts.Bodies``: the type of a resource whose type is a template."""
+    return body_type(target.name, target.text)
 
 
 _CONTEXT: Final[Mapping[str, PropertySchema]] = {

@@ -32,6 +32,7 @@ class NoneResource(Base):
         "attribute (null), and an update never replaces it."
     )
     placeholder = True
+    open_attributes = True
 
 
 _VALUE: Final[Mapping[str, PropertySchema]] = {

@@ -24,11 +24,17 @@ TIME = "timestamptz"
 
 
 class RowTable:
-    """One kind of rows: its table, the key (a uuid), and the PostgreSQL type of each column."""
+    """One kind of rows: its table, the key (a uuid), and the PostgreSQL type of each column.
 
-    def __init__(self, table: str, columns: Mapping[str, str], key: str = "id") -> None:
+    ``log``: rows are only ever inserted, in the order in which they were told.
+    """
+
+    def __init__(
+        self, table: str, columns: Mapping[str, str], key: str = "id", *, log: bool = False
+    ) -> None:
         self.table = table
         self.key = key
+        self.log = log
         self.columns = dict(columns)
         if key not in columns or not all(name.isidentifier() for name in (table, *columns)):
             raise ValueError(f"{table}: these columns cannot be written by name")
@@ -62,7 +68,8 @@ async def write_rows(conn: Connection, rows: Rows, writes: Iterable[Write]) -> N
         batches[shape].append({**write.values, **expected, table.key: write.id})
     for shape, batch in batches.items():
         spec = rows[shape.kind]
-        batch.sort(key=lambda values, key=spec.key: str(values[key]))
+        if not spec.log:
+            batch.sort(key=lambda values, key=spec.key: str(values[key]))
         await conn.execute(_statement(spec, shape), batch)
 
 

@@ -17,8 +17,8 @@ create index delegation_of_user on delegation (user_id) where revoked_at is null
 create table stack_source (
     id          uuid primary key,
     stack       uuid not null,
-    template    jsonb not null,
-    files       jsonb not null default '{}',
+    template    json not null,                     -- as it was given, its order kept
+    files       json not null default '{}',
     environment bytea not null,                    -- JSON, sealed under the master key
     description text not null default '',          -- of the template, for lists
     created_at  timestamptz not null default clock_timestamp()

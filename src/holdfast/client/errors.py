@@ -1,0 +1,50 @@
+"""How a query can fail."""
+
+from __future__ import annotations
+
+from holdfast.errors import HoldfastError, UnavailableError
+
+
+class NoInstanceError(UnavailableError):
+    """No instance could be asked, or none that was asked stayed; the message has each reason."""
+
+    code = "no_instance"
+
+
+class DeadlineError(HoldfastError):
+    """No answer within the query's deadline; it may still be computed somewhere."""
+
+    code = "deadline"
+    status = 504
+    transient = True
+
+
+class AnswerError(HoldfastError):
+    """An instance answered that it cannot: ``answer_status``, ``error_type``, ``instance``."""
+
+    code = "query_failed"
+    status = 502
+
+    def __init__(self, message: str, answer_status: int, error_type: str, instance: str) -> None:
+        super().__init__(message)
+        self.answer_status = answer_status
+        self.error_type = error_type
+        self.instance = instance
+        self.transient = answer_status in (429, 503, 504)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class WireError(HoldfastError):
+    """What came is no sound HTTP answer, or is larger than ``answer_bytes_max``."""
+
+    code = "wire"
+    status = 502
+
+
+class LostError(UnavailableError):
+    """A connection could not be made (``sent`` is false), or ended before its answer."""
+
+    code = "connection_lost"
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
