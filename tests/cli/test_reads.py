@@ -75,6 +75,22 @@ ANSWERS: dict[str, Any] = {
         "warnings": ["not HA: 1 conductor is up"],
     },
     "/members": {"members": [MEMBER, GONE]},
+    "/services": {
+        "services": [
+            {
+                "hostname": f"{slot}.h",
+                "binary": binary,
+                "port": port,
+                "status": status,
+                "updated_at": 1_800_000_000.5,
+            }
+            for slot, binary, port, status in (
+                ("engine-1", "heat-eng", 0, "up"),
+                ("engine-2", "heat-eng", 0, "down"),
+                ("api-1", "heat-api", 8004, "up"),
+            )
+        ]
+    },
     "/ring": {"rings": [RING]},
     "/claims": {"group": "", "claims": CLAIMS},
     "/jobs": {"jobs": [JOB]},
@@ -133,6 +149,26 @@ def test_status_shows_members_shares_work_and_warnings():
 
 def test_members_that_are_gone_say_why():
     assert "killed by signal 9 (SIGKILL)" in shown("members", "--gone")
+
+
+def test_x21_services_have_the_columns_of_the_reference():
+    header, *rows = shown("services").splitlines()
+    assert header.split("  ")[0] == "HOSTNAME"
+    assert header.split() == ["HOSTNAME", "BINARY", "PORT", "STATUS", "UPDATED", "AT"]
+    assert [row.split() for row in rows] == [
+        ["engine-1.h", "heat-eng", "0", "up", "2027-01-15T08:00:00Z"],
+        ["engine-2.h", "heat-eng", "0", "down", "2027-01-15T08:00:00Z"],
+        ["api-1.h", "heat-api", "8004", "up", "2027-01-15T08:00:00Z"],
+    ]
+
+
+def test_services_can_be_chosen_by_binary_and_by_being_down():
+    assert shown("services", "--binary", "heat-eng", "-o", "name").split() == [
+        "engine-1.h",
+        "engine-2.h",
+    ]
+    down = json.loads(shown("services", "--down", "-o", "json"))["services"]
+    assert [one["hostname"] for one in down] == ["engine-2.h"]
 
 
 def test_ring_shows_held_and_wished():

@@ -21,6 +21,11 @@ from tests.compat.clients import BIN, ENDED
 from tests.compat.system import ROOT, System
 
 PINNED = ROOT / "tests" / "requirements-clients.txt"
+CLIENTS = (
+    *("ironic-tempest-plugin", "openstacksdk", "python-ironicclient"),
+    *("python-openstackclient", "tempest"),
+)
+EMULATOR = "sushy-tools"
 DOCUMENT = ROOT / "docs" / "compatibility.md"
 _AGENTS = {"python-urllib3": "ironic-tempest-plugin"}  # which gives no name of its own
 UNAVAILABLE = 503  # said on purpose, as when the database is away
@@ -104,8 +109,11 @@ class Coverage:
 
     def document(self) -> str:
         """The whole of docs/compatibility.md."""
-        pinned = [line.split()[0] for line in PINNED.read_text().splitlines() if "==" in line]
-        *clients, emulator = (f"`{name.replace('==', ' ')}`" for name in pinned)
+        pinned = dict(
+            line.split()[0].split("==") for line in PINNED.read_text().splitlines() if "==" in line
+        )
+        clients = [f"`{name} {pinned[name]}`" for name in CLIENTS]
+        emulator = f"`{EMULATOR} {pinned[EMULATOR]}`"
         lines, group = [_HEAD.format(clients=", ".join(clients), emulator=emulator)], ""
         for in_group, route, answer, clients in self._table():
             if in_group != group:

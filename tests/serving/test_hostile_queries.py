@@ -135,15 +135,15 @@ class Neighbour:
         ("loop", 504, "within 2000 ms"),
         ("stuck", 504, "within 2000 ms"),
         ("eat", 500, "memory"),
-        ("die", 500, "died"),
-        ("crash", 500, "died"),
+        ("die", 500, "dies"),
+        ("crash", 500, "dies"),
         ("leave", 500, "3"),
         ("fork", 500, "not permitted"),
         ("shell", 500, "not permitted"),
         ("fill", 500, ""),
         ("strange", 500, "cannot be sent"),
         ("circle", 500, "cannot be sent"),
-        ("line", 500, "died"),
+        ("line", 500, "dies"),
     ],
 )
 def test_a_harmful_function_ends_as_an_error_and_disturbs_nobody(

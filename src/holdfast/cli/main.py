@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "migrate": ("migrate", "migrate", "Bring the database's tables up to date."),
     "status": ("reads", "status", "Everything, and what is wrong."),
     "members": ("reads", "members", "Processes that hold a lease."),
+    "services": ("services", "services", "Processes by what they do, and whether they are up."),
     "ring": ("reads", "ring", "Each conductor's share: held and wished."),
     "owners": ("reads", "owners", "Which conductor owns which shard or node."),
     "why": ("reads", "why", "Why a node is as it is, in sentences."),
@@ -32,14 +33,14 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "apinode": ("apinode", "apinode", "Query nodes: run one, look at it, drain it."),
     "package": ("package", "package", "Packages of query services: build, verify, deploy."),
     "doctor": ("doctor", "doctor", "What is wrong or at risk, and what to do."),
-    "plan": ("plan", "plan", "How many conductors a fleet of machines takes, and why."),
+    "plan": ("plan", "plan", "How many processes a fleet or its stacks take, and why."),
     "keys": ("keys", "keys", "The master keys, and their rotation."),
     "completion": ("completion", "completion", "A script that completes for bash, zsh or fish."),
     "version": ("version", "version", "The version."),
 }
 # These run something, and have no document to show as JSON.
 RUNNING: Final = frozenset({"up", "run", "fleet", "demo", "completion"})
-WATCHED: Final = frozenset({"status", "members", "ring", "owners", "why", "jobs"})
+WATCHED: Final = frozenset({"status", "members", "services", "ring", "owners", "why", "jobs"})
 
 
 class LazyGroup(click.Group):

@@ -1,7 +1,8 @@
-"""``holdfast plan``: how many conductors, gateways and API processes a fleet takes, and why."""
+"""``holdfast plan``: how many processes of which role a fleet or its stacks take, and why."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from holdfast.ops.planner.answer import Plan
     from holdfast.ops.planner.costs import CostsFile
     from holdfast.ops.planner.estate import Tuning
+    from holdfast.ops.planner.stacks import Controllers
 
 # Options that are fields of ``planner.estate.Images``.
 IMAGES = (
@@ -32,8 +34,21 @@ NOT_NEGATIVE = click.FloatRange(min=0)
 COUNT = click.IntRange(min=1)
 
 
-@click.command()
-@click.option("--nodes", required=True, type=COUNT, help="Machines.")
+def _with_costs(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that replace unit costs."""
+    command = click.option(
+        "--cost", "changes", multiple=True, metavar="NAME=VALUE", help="One unit cost."
+    )(command)
+    return click.option(
+        "--costs",
+        "costs_file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Your own unit costs (TOML), over the measured ones.",
+    )(command)
+
+
+@click.group(invoke_without_command=True, subcommand_metavar="[stacks …]")
+@click.option("--nodes", type=COUNT, help="Machines.")
 @click.option("--bmc-latency-ms", type=NOT_NEGATIVE, help="Median answer of a BMC.  [50]")
 @click.option("--dead-percent", type=click.FloatRange(0, 100), help="BMCs that are dead.  [1]")
 @click.option(
@@ -72,20 +87,26 @@ COUNT = click.IntRange(min=1)
 @click.option("--raw-gb", type=POSITIVE, help="One image as raw.  [10]")
 @click.option("--ramdisks", type=COUNT, help="Deployment kernel and ramdisk pairs.  [1]")
 @click.option("--disk-free-gb", type=NOT_NEGATIVE, help="Of a conductor's host.")
-@click.option(
-    "--costs",
-    "costs_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Your own unit costs (TOML), over the measured ones.",
-)
-@click.option("--cost", "changes", multiple=True, metavar="NAME=VALUE", help="One unit cost.")
-@click.pass_obj
-def plan(obj: Cli, costs_file: Path | None, changes: tuple[str, ...], **options: Any) -> None:
-    """Size a deployment for a fleet of bare-metal machines.
+@_with_costs
+@click.pass_context
+def plan(
+    ctx: click.Context, costs_file: Path | None, changes: tuple[str, ...], **options: Any
+) -> None:
+    """Size a deployment for a fleet of bare-metal machines; `holdfast plan stacks` for stacks.
 
     Every figure says how it was made. Unit costs were measured; replace any that you know
     better by --cost or --costs.
     """
+    if ctx.invoked_subcommand is not None:
+        return
+    if options["nodes"] is None:
+        raise click.UsageError("say how many machines (--nodes N), or plan for stacks (stacks)")
+    _plan_baremetal(ctx.obj, costs_file, changes, options)
+
+
+def _plan_baremetal(
+    obj: Cli, costs_file: Path | None, changes: tuple[str, ...], options: dict[str, Any]
+) -> None:
     from holdfast.ops.planner import baremetal, costs
     from holdfast.ops.planner.estate import Estate, Images
 
@@ -98,6 +119,49 @@ def plan(obj: Cli, costs_file: Path | None, changes: tuple[str, ...], **options:
     estate = Estate(**given, images=images, tuning=tuning)
     file = costs.load(costs_file, changes)
     _show(obj, baremetal.plan(estate, file.costs), file)
+
+
+@plan.command()
+@click.option("--cores", type=COUNT, help="Of one controller.  [8]")
+@click.option("--controllers", "hosts", type=COUNT, help="Hosts that run engines.  [2]")
+@click.option(
+    "--engines", "--heat-engine-workers", type=COUNT, help="Of a controller.  [as needed]"
+)
+@click.option("--apis", "--heat-api-workers", type=COUNT, help="Of a controller.  [by the table]")
+@click.option("--resources-per-hour", type=NOT_NEGATIVE, help="Operations on resources.  [0]")
+@click.option("--held-ms", type=NOT_NEGATIVE, help="An operation's time in an engine.  [50]")
+@click.option("--speed", type=POSITIVE, help="Of a core; 1: the machine measured on.  [1]")
+@click.option("--load-max", type=click.FloatRange(0, 1, min_open=True), help="[0.6]")
+@click.option("--pool", "pool_max", type=COUNT, help="database.pool_max.  [as configured]")
+@click.option(
+    "--overflow", "pool_overflow", type=click.IntRange(min=0), help="Above the pool.  [20]"
+)
+@click.option("--max-connections", "connections_max", type=COUNT, help="Of the database.  [100]")
+@_with_costs
+@click.pass_obj
+def stacks(obj: Cli, costs_file: Path | None, changes: tuple[str, ...], **options: Any) -> None:
+    """Size the engines, pools and database connections of stacks.
+
+    Without --resources-per-hour by the cores of a controller alone.
+    """
+    from holdfast.ops.planner import costs
+    from holdfast.ops.planner import stacks as planner
+
+    given = {name: value for name, value in options.items() if value is not None}
+    file = costs.load(costs_file, changes)
+    _show(obj, planner.plan(_controllers(obj, given), file.costs), file)
+
+
+def _controllers(obj: Cli, given: dict[str, Any]) -> Controllers:
+    """What is asked, over what this deployment's configuration says already."""
+    from holdfast.ops.planner.stacks import Controllers
+
+    settings = obj.load().settings
+    configured = {
+        "pool_max": settings.database.pool_max,
+        "jobs_max": settings.engine.jobs_max,
+    }
+    return Controllers(**{**configured, **given})
 
 
 def _configured(obj: Cli) -> tuple[float, Tuning]:

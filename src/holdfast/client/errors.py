@@ -30,7 +30,6 @@ class AnswerError(HoldfastError):
         self.answer_status = answer_status
         self.error_type = error_type
         self.instance = instance
-        self.transient = answer_status in (429, 503, 504)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class WireError(HoldfastError):

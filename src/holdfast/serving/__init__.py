@@ -21,7 +21,7 @@ A generation on a node::
 
 Invariants:
 - The front runs no code and opens no model of a package; that happens in workers, which may be
-  killed at any moment. A query whose worker dies is asked once more of another.
+  killed at any moment. A query whose worker dies is asked again of another.
 - A generation gets queries only once it is loaded and its test queries passed; a query that was
   given to a generation ends there (D12, D13).
 - Everything that can wait has a bound: bodies, queues, deadlines, connections, restarts.

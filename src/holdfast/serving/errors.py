@@ -97,7 +97,7 @@ class DeadlineError(HoldfastError):
 
 
 class WorkerDiedError(HoldfastError):
-    """The worker died of this query, and of its repetition."""
+    """Workers died of this query, and of its repetitions."""
 
     code = "worker_died"
     status = 500

@@ -14,6 +14,7 @@ from litestar.di import Provide
 from prometheus_client import CollectorRegistry
 
 from holdfast.core.events import EventFeed, Patience
+from holdfast.core.settings import CoreSettings
 from holdfast.errors import ConfigError
 from holdfast.identity import api as identity_api
 from holdfast.identity.catalog import Catalog, Service
@@ -27,6 +28,7 @@ from holdfast.web.events import EventDesk
 from holdfast.web.front import Front
 from holdfast.web.metrics import RequestMetrics
 from holdfast.web.probes import Health
+from holdfast.web.services import Posts
 from holdfast.web.settings import WebSettings
 
 IDENTITY = Service(type="identity", name="keystone", path="/identity")
@@ -51,7 +53,7 @@ class AppParts:
     ``apis``: the products' (identity and cluster are added here). ``ports``: local TCP
     port -> name of the API at its root. ``registered``: whether this process is a member
     whose lease can be trusted. ``find_node``: node name or UUID -> UUID;
-    ``remarks``: what is to be said of a node with a job. ``waker``: told when the event log
+    ``remarks``: what is to be said of a node with a job. ``lease_s``: of members. ``waker``: told when the event log
     grows.
     """
 
@@ -64,6 +66,7 @@ class AppParts:
     registered: Callable[[], bool] = _always
     find_node: cluster.FindNode = _no_node
     remarks: cluster.Remarks = _no_remarks
+    lease_s: float = CoreSettings().lease_s
     waker: Waker = field(default_factory=Patience)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -156,7 +159,8 @@ def _cluster_api(parts: AppParts, health: Health) -> Api:
         draining=lambda: health.draining,
         settings=parts.settings,
     )
-    return cluster.api(parts.store, parts.find_node, desk, parts.remarks)
+    posts = Posts(ports=parts.ports, lease_s=parts.lease_s)
+    return cluster.api(parts.store, parts.find_node, desk, parts.remarks, posts)
 
 
 def _check_mounts(apis: tuple[Api, ...], ports: Mapping[int, str]) -> None:

@@ -28,10 +28,11 @@ from holdfast.errors import ConflictError, InvalidInputError, NotFoundError
 from holdfast.identity.policy import Policy, Role
 from holdfast.store.model import Claim, Job, Member, ObjectRef, StepRecord
 from holdfast.store.port import Store
-from holdfast.web import events
+from holdfast.web import events, services
 from holdfast.web.apis import Api
 from holdfast.web.auth import provide_caller
 from holdfast.web.events import EventDesk
+from holdfast.web.services import Posts
 
 POLICIES = (
     Policy("cluster:read", Role.READER, everywhere=True),
@@ -58,7 +59,9 @@ _JOBS_MAX = 1_000
 async def index() -> Document:
     """What there is."""
     return {
-        "resources": ["status", "members", "ring", "claims", "jobs", "why/{node}", "events"],
+        "resources": [
+            *("status", "members", "services", "ring", "claims", "jobs", "why/{node}", "events"),
+        ],
     }
 
 
@@ -228,34 +231,31 @@ _ROUTES = [
     show_job,
     cancel_job,
     why,
+    services.list_services,
     *events.HANDLERS,
 ]
 
 
-def _router(
-    path: str, store: Store, find_node: FindNode, desk: EventDesk, remarks: Remarks
-) -> Router:
-    return Router(
-        path=path,
-        route_handlers=list(_ROUTES),
-        dependencies={
-            "store": Provide(lambda: store, sync_to_thread=False),
-            "find_node": Provide(lambda: find_node, sync_to_thread=False),
-            "remarks": Provide(lambda: remarks, sync_to_thread=False),
-            "desk": Provide(lambda: desk, sync_to_thread=False),
-        },
-    )
-
-
-def api(store: Store, find_node: FindNode, desk: EventDesk, remarks: Remarks) -> Api:
+def api(
+    store: Store, find_node: FindNode, desk: EventDesk, remarks: Remarks, posts: Posts
+) -> Api:
     """The cluster API over a store."""
+    wired = {
+        "store": Provide(lambda: store, sync_to_thread=False),
+        "find_node": Provide(lambda: find_node, sync_to_thread=False),
+        "remarks": Provide(lambda: remarks, sync_to_thread=False),
+        "desk": Provide(lambda: desk, sync_to_thread=False),
+        "posts": Provide(lambda: posts, sync_to_thread=False),
+    }
+
+    def routes(path: str) -> Router:
+        return Router(path=path, route_handlers=list(_ROUTES), dependencies=wired)
 
     @functools.cache
     def described() -> Document:
         config = OpenAPIConfig(title="Holdfast cluster API", version="1", path="/unserved")
-        routes = _router("/cluster", store, find_node, desk, remarks)
         caller = {"caller": Provide(provide_caller, sync_to_thread=False)}
-        app = Litestar([routes], openapi_config=config, dependencies=caller)
+        app = Litestar([routes("/cluster")], openapi_config=config, dependencies=caller)
         return app.openapi_schema.to_schema()
 
     @get("/schema", opt=_READ)
@@ -263,6 +263,6 @@ def api(store: Store, find_node: FindNode, desk: EventDesk, remarks: Remarks) ->
         """This API in OpenAPI 3.1; made at the first request."""
         return described()
 
-    router = _router("/", store, find_node, desk, remarks)
+    router = routes("/")
     router.register(schema)
     return Api(name="cluster", prefix="/cluster", router=router, policies=POLICIES)

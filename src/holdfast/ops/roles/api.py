@@ -18,8 +18,7 @@ from holdfast.ops.keys import token_key
 from holdfast.ops.roles.process import RoleProcess
 from holdfast.ops.sockets import listening, own_ports, passed, url_of
 from holdfast.stacks.service import Stacks
-from holdfast.stacks.types import registry
-from holdfast.stacks.types.nested import TemplateResource
+from holdfast.stacks.types import bodies, registry
 from holdfast.store.pg.notify import CLAIMS, EVENTS, JOBS, MEMBERS, PgWaker
 from holdfast.store.pg.store import PgStore
 from holdfast.store.port import Waker
@@ -132,6 +131,7 @@ def assemble(
         registered=standing.registered,
         find_node=product.find,
         remarks=product.upkeep.remarks,
+        lease_s=settings.core.lease_s,
         waker=waker,
         registry=registry,
     )
@@ -147,7 +147,7 @@ def _stacks(process: RoleProcess, store: PgStore, baremetal: Baremetal) -> Stack
         settings.stacks,
         core=settings.core,
         registry=registry(),
-        bodies=lambda target: TemplateResource(target.name, target.text),
+        bodies=bodies,
         region=settings.identity.region,
         call={"baremetal": baremetal},
     )

@@ -16,8 +16,8 @@ from holdfast.stacks.jobs import handlers
 from holdfast.stacks.model import QUEUE, Delegation
 from holdfast.stacks.parts import Parts
 from holdfast.stacks.pgstore import PgStacks
+from holdfast.stacks.types import bodies
 from holdfast.stacks.types import registry as resource_types
-from holdfast.stacks.types.nested import TemplateResource
 from holdfast.store.model import Json
 from holdfast.store.pg.notify import MEMBERS, PgWaker, queue_topic
 from holdfast.store.pg.store import PgStore
@@ -62,7 +62,7 @@ def stack_parts(process: RoleProcess, store: PgStore) -> Parts:
         store=stacks,
         plans=Plans(stacks, region),
         registry=resource_types(),
-        bodies=lambda target: TemplateResource(target.name, target.text),
+        bodies=bodies,
         call=outer_world(process, store),
         events_max=settings.stacks.events_per_stack_max,
     )

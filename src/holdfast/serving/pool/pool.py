@@ -28,6 +28,7 @@ TICK_S: Final = 0.05
 LOAD_S: Final = 300.0
 _GROW_WAIT_S: Final = 0.05  # queries wait longer than this: one more worker
 _IDLE_S: Final = 30.0
+_REPEATS_MAX: Final = 2
 _BACKOFF_S: Final = (0.0, 0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
 _QUARANTINE_DEATHS: Final = 5
 _QUARANTINE_S: Final = 30.0
@@ -210,10 +211,13 @@ class Pool:
             self._quarantined_until = self._not_before = now + _QUARANTINE_S
 
     def _retry(self, worker: WorkerLine) -> None:
-        """Whoever was with the worker is asked again, once and alone.
+        """Whoever was with the worker is asked again, alone.
 
-        If it was killed for a deadline, the one it was stuck at is known when it takes them one
-        by one; if it takes them together, each shows itself when asked alone.
+        Once after a deadline. Twice after a death: the first time it need not have been the
+        cause, and the second time the worker may have been killed from outside.
+
+        If the worker was killed for a deadline, the one it was stuck at is known when it takes
+        them one by one; if it takes them together, each shows itself when asked alone.
         """
         now = self._clock()
         together = self.queue.lines.get(worker.endpoint)
@@ -224,12 +228,13 @@ class Pool:
                 continue
             stuck = worker.killed and query.deadline <= now
             alone = len(worker.inflight) == 1
-            if stuck and (query.retried or alone or (known and place == 0)):
+            if stuck and (query.repeats or alone or (known and place == 0)):
                 _refuse(query, DeadlineError(f"No answer within {self._spec.timeout_ms} ms."))
-            elif query.retried:
-                _refuse(query, WorkerDiedError("The worker died of this query, twice."))
+            elif query.repeats >= _REPEATS_MAX:
+                _refuse(query, WorkerDiedError("Every worker that is asked this query dies."))
             else:
-                query.retried = query.alone = True
+                query.repeats += 1
+                query.alone = True
                 query.deadline = max(query.deadline, now + self._spec.timeout_ms / 1000)
                 back.append(query)
         self.retries += len(back)

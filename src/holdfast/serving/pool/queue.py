@@ -23,8 +23,8 @@ class Query:
         "cancelled",
         "deadline",
         "endpoint",
+        "repeats",
         "reply",
-        "retried",
     )
 
     def __init__(
@@ -42,7 +42,7 @@ class Query:
         self.arrived = arrived  # both on the loop's clock, seconds
         self.deadline = deadline
         self.reply = reply
-        self.retried = False
+        self.repeats = 0  # how often its worker was lost
         self.alone = False
         self.cancelled = False  # nobody waits for the answer any more
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 
 from holdfast.core.jobs import StepContext
-from holdfast.stacks.model import QUEUE, Stack
+from holdfast.stacks.model import QUEUE, Action, Op, Resource, Stack, resources_of
 from holdfast.stacks.nesting import Moment
 from holdfast.stacks.plan import Phase
 from holdfast.store.model import Job, JobError, JobState, Json, QueuedJob
@@ -64,6 +64,24 @@ def new_job(
         after=tuple(after),
         after_end=tuple(after_end),
         deadline_s=deadline_s,
+        requested_by=f"{stack.delegation.user_name}@{stack.delegation.project_name}",
+    )
+
+
+def heeding(stack: Stack, row: Resource, signal: UUID) -> QueuedJob:
+    """The job that acts on a signal: in its turn, between the stack's traversals."""
+    item = ItemArgs(op=Op.SIGNAL, action=Action.UPDATE, row=row.id, name=row.name, type=row.type)
+    return QueuedJob(
+        id=uuid5(signal, "heed"),
+        kind=RESOURCE,
+        queue=QUEUE,
+        args={
+            "stack": str(stack.id),
+            "traversal": stack.traversal,
+            **msgspec.to_builtins(item),
+        },
+        exclusive=(resources_of(stack.id),),
+        deadline_s=stack.timeout_s,
         requested_by=f"{stack.delegation.user_name}@{stack.delegation.project_name}",
     )
 

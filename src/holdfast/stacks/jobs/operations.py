@@ -157,7 +157,7 @@ class Operation:
         if view is None:
             return Fail(code="stack_gone", message=f"stack {self._args.stack} is not there")
         stale = self._stale(view)
-        if stale is not None:
+        if stale is not None and self._item.op != Op.SIGNAL:
             return stale
         if view.row is None:
             return Done()  # it went in an earlier attempt
@@ -327,13 +327,14 @@ class Operation:
         kind = contexts.type_of_row(row)
         properties = self._parts.store.unseal(row.id, row.properties)
         ctx = await contexts.of(row, self._memo, properties, row.metadata, {})
-        values: dict[str, Json] = {"traversal": self._args.traversal}
+        # What is signalled belongs to no traversal.
+        values = {} if self._item.op == Op.SIGNAL else {"traversal": self._args.traversal}
         target = _Target(kind, properties, row.metadata, {}, values)
         run: dict[Op, Callable[[ResourceContext], Awaitable[Change]]] = {
             Op.CHECK: kind.observe,
             Op.SUSPEND: kind.suspend,
             Op.RESUME: kind.resume,
-            Op.SIGNAL: kind.update,
+            Op.SIGNAL: kind.heed,
         }
         return self._after(row, target, await run[Op(self._item.op)](ctx))
 

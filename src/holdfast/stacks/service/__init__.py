@@ -77,7 +77,7 @@ class Stacks:
         self.life = Lifecycle(engine, self.read, self.planner, writer, plans, settings)
         self.trees = Trees(db)
         self.looks = Looks(db, parts)
-        self.signals = Signals(db, parts, self.looks)
+        self.signals = Signals(store, parts, self.looks)
         self.previews = Previews(db, parts)
         self.handing_over = HandingOver(db, parts, self.read)
         self.catalogue = Catalogue(registry)

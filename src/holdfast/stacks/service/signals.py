@@ -11,18 +11,20 @@ from holdfast.stacks.errors import (
     ActionNotSupportedError,
     EntityNotFoundError,
 )
-from holdfast.stacks.model import Action, Op, Resource, Stack, Status, operation_id, round_id
+from holdfast.stacks.jobs.kinds import heeding
+from holdfast.stacks.model import QUEUE, Action, Op, Resource, Stack, Status, operation_id, round_id
 from holdfast.stacks.nesting import Moment
 from holdfast.stacks.parts import Parts
 from holdfast.stacks.pgstore import APPLY
 from holdfast.stacks.records import told
-from holdfast.stacks.resource import Forward
+from holdfast.stacks.resource import Forward, ResourceType
 from holdfast.stacks.service.audit import audit
 from holdfast.stacks.service.looks import NOW, Looks
 from holdfast.stacks.tables import ROWS
 from holdfast.stacks.types.signalling import opens
 from holdfast.store.model import Json
-from holdfast.store.pg.database import Connection, Database
+from holdfast.store.pg.database import Connection
+from holdfast.store.pg.store import PgStore
 from holdfast.store.pg.writes import write_rows
 
 REASON = "Marked unhealthy by request"
@@ -45,8 +47,9 @@ select r.stack, r.name from stack_resource r join stack s on s.id = r.stack
 class Signals:
     """Takes what is said to resources, and wakes who waits for it."""
 
-    def __init__(self, db: Database, parts: Parts, looks: Looks) -> None:
-        self._db = db
+    def __init__(self, store: PgStore, parts: Parts, looks: Looks) -> None:
+        self._store = store
+        self._db = store.db
         self._parts = parts
         self._looks = looks
 
@@ -64,6 +67,9 @@ class Signals:
                 return
             stack, row = await self._forwarded(stack, kept)
             payload = kept.payload
+
+    def _type_of(self, stack: Stack, row: Resource) -> ResourceType:
+        return Contexts(self._parts, Moment(now=0.0), stack).type_of_row(row)
 
     async def _taken(self, stack: Stack, row: Resource, payload: Json) -> Json | Forward:
         contexts = Contexts(self._parts, Moment(now=await self._db.fetchval(NOW)), stack)
@@ -85,13 +91,21 @@ class Signals:
         return other, await self._looks.row(other, found["name"])
 
     async def _keep(self, stack: Stack, row: Resource, kept: Json) -> None:
+        """Keep it, if there is anything to keep, and see to it that it is acted on."""
+        if kept is None:
+            return
         document = cast("dict[str, Json]", kept) if isinstance(kept, dict) else {"data": kept}
+        signal, acts = uuid4(), self._type_of(stack, row).acts_on_signals
 
         async def work(conn: Connection) -> None:
-            await conn.execute(KEEP, uuid4(), row.id, document)
+            if acts:
+                await self._store.enqueue_in(conn, [heeding(stack, row, signal)])
+            await conn.execute(KEEP, signal, row.id, document)
             await audit(conn, "stack.signal", stack, {"resource": row.name})
 
         await self._db.run(work)
+        if acts:
+            self._store.hint_queues([QUEUE])
         await self._wake(stack, row)
 
     async def _wake(self, stack: Stack, row: Resource) -> None:
