@@ -68,7 +68,7 @@ $(RUN): pyproject.toml | $(BIN)/python
 
 $(DEV): pyproject.toml | $(BIN)/python
 	@echo "installing holdfast and its development tools into .venv"
-	@$(BIN)/python $(PIP) install --editable '.[embedded,test,lint]'
+	@$(BIN)/python $(PIP) install --editable '.[embedded,serving,test,lint]'
 	@touch $@ $(RUN)
 
 $(CLIENTS): tests/requirements-clients.txt | .venv-clients/bin/python

@@ -36,7 +36,9 @@ GETS = 4000
 AT_ONCE = 16
 IDLE_S = 5.0
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-GROUPS = ("conductor", "gateway", "api", "database")
+STACKS = 4
+RESOURCES = 500
+GROUPS = ("conductor", "gateway", "api", "engine", "database")
 
 
 @dataclass
@@ -134,7 +136,7 @@ class Bench:
         await self.cpu.learn_idle()
         how = f"{MACHINES} simulated machines enrolled, nothing asked for, {IDLE_S:g} s"
         self._note("nodes_measured", MACHINES, "machines", "simulated, on loopback")
-        for group in ("conductor", "gateway", "api"):
+        for group in ("conductor", "gateway", "api", "engine"):
             share = self.cpu.idle[group] / len(self.cpu.pids[group])
             self._note(f"{group}_idle", share, f"share of a core, idle, {group}", how)
         await self._all_to(self.nodes, "manage", "manageable")
@@ -146,6 +148,7 @@ class Bench:
         await self.cpu.learn_idle()
         await self._deployments()
         await self._gets()
+        await self._stacks()
         self._memory()
 
     async def _enrol(self) -> None:
@@ -230,8 +233,62 @@ class Bench:
         self._note("api_get_ms", spent["api"] * 1000 / GETS, "an API request, API process", how)
         self._note("database_get_ms", spent["database"] * 1000 / GETS, "… database", how)
 
+    async def _stacks(self) -> None:
+        """Stacks are created and deleted again: each resource is operated on twice."""
+        root = "/orchestration/v1/" + await self._project()
+        resource = {"type": "OS::Heat::TestResource", "properties": {"value": "x"}}
+        template = {
+            "heat_template_version": "2021-04-16",
+            "resources": {f"r{n}": resource for n in range(RESOURCES)},
+        }
+
+        async def make(number: int) -> None:
+            body = {"stack_name": f"cost-{number}", "template": template, "timeout_mins": 10}
+            await self.api.call("POST", f"{root}/stacks", body)
+
+        async def all_made() -> None:
+            await each(list(range(STACKS)), make)
+            await self._until_stacks(root, "CREATE_COMPLETE")
+
+        async def all_gone() -> None:
+            for stack in (await self.api.read(f"{root}/stacks"))["stacks"]:
+                await self.api.call("DELETE", f"{root}/stacks/{stack['stack_name']}/{stack['id']}")
+            await self._until_stacks(root, None)
+
+        made, took_s = await self.cpu.spent(all_made)
+        gone, _ = await self.cpu.spent(all_gone)
+        count = STACKS * RESOURCES
+        self.rate["resources created"] = count / took_s
+        how = f"{STACKS} stacks of {RESOURCES} independent TestResources"
+        for name, value, what, more in (
+            ("engine_operation_ms", (made["engine"] + gone["engine"]) * 500 / count,
+             "an operation on a resource, engine", "created, then deleted"),
+            ("database_operation_ms", (made["database"] + gone["database"]) * 500 / count,
+             "… database", "created, then deleted; fsync on"),
+            ("api_resource_ms", made["api"] * 1000 / count,
+             "a resource of a template, API process", "compiled, checked, asked after"),
+        ):  # fmt: skip
+            self._note(name, value, what, f"{how}, {more}")
+
+    async def _project(self) -> str:
+        """The project that we are logged in to."""
+        found = await self.api.read("/identity/v3/projects")
+        [project] = [one["id"] for one in found["projects"] if one["name"] == "admin"]
+        return str(project)
+
+    async def _until_stacks(self, root: str, status: str | None) -> None:
+        """Until all have that status; None: until all are gone."""
+        while True:
+            stacks = (await self.api.read(f"{root}/stacks"))["stacks"]
+            states = {stack["stack_status"] for stack in stacks}
+            if failed := [one for one in states if one.endswith("FAILED")]:
+                raise SystemExit(f"a stack became {failed[0]}")
+            if states == ({status} if status else set[str]()):
+                return
+            await asyncio.sleep(0.2)
+
     def _memory(self) -> None:
-        for group in ("conductor", "gateway", "api"):
+        for group in ("conductor", "gateway", "api", "engine"):
             pids = self.cpu.pids[group]
             self._note(
                 f"{group}_mb",

@@ -24,7 +24,7 @@ SETTINGS = {
     "HOLDFAST_LOGS__FORMAT": "json",
 }
 READY_S = 120.0
-DEPLOYED = "agent.standby.prepare_image"
+DEPLOYED, IMAGE = "agent.deploy.execute_deploy_step", "write_image"
 """What a machine's agent hears once in every deployment, as the fleet's journal says it."""
 
 
@@ -100,8 +100,20 @@ class Farm:
     def deployments(self) -> Counter[str]:
         """How often each node's machine was given an image, in the agents' own words."""
         by_name = {name: node for node, name in self.names.items()}
-        done = (line for line in self.journal() if line.effect and line.action == DEPLOYED)
-        return Counter(by_name[line.machine] for line in done)
+        written = (
+            line
+            for line in self.journal()
+            if line.effect and line.action == DEPLOYED and line.value == IMAGE
+        )
+        return Counter(by_name[line.machine] for line in written)
+
+    def images(self) -> dict[str, str]:
+        """What is on each node's disk, as its machine says; empty: nothing."""
+        by_name = {name: node for node, name in self.names.items()}
+        written = (
+            line for line in self.journal() if line.kind == "state" and line.action == "disk"
+        )
+        return {by_name[line.machine]: line.value for line in written}
 
     # -- what the API shows ----------------------------------------------------------------
 

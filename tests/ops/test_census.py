@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,11 +20,14 @@ from holdfast.bmc.metrics import GatewayMetrics
 from holdfast.ops import census as census_module
 from holdfast.ops.census import CensusMetrics
 from holdfast.ops.metrics import page, registry
-from holdfast.ops.roles.conductor import _gauges
+from holdfast.ops.roles import conductor, engine
+from holdfast.ops.stack_metrics import StackCensus, StackCounts
 from holdfast.sim.memstore import MemStore
-from holdfast.store.model import Census, JobCount, JobState, MemberSpec, MemberState
+from holdfast.store.model import Census, JobCount, JobState, MemberSpec, MemberState, Write
+from holdfast.store.pg.database import Database
 from holdfast.web.metrics import RequestMetrics
 
+CASES = Path(__file__).with_name("holdfast.rules.test.yml")
 RULES = Path(__file__).parents[2] / "deploy/prometheus/holdfast.rules.yml"
 
 
@@ -77,6 +82,23 @@ async def test_numbers_that_are_too_old_are_not_shown(monkeypatch: pytest.Monkey
     assert [family.name for family in metrics.collect()] == ["holdfast_census_age_seconds"]
 
 
+class Stacks:
+    """A database with one stack."""
+
+    async def fetch(self, *_: object) -> list[dict[str, Any]]:
+        return [{"action": "CREATE", "status": "COMPLETE", "stacks": 1, "overdue": 0}]
+
+
+def ended() -> Write:
+    """The last line of a stack's history."""
+    return Write(
+        verb="insert",
+        kind="stack_event",
+        id=uuid4(),
+        values={"action": "CREATE", "status": "FAILED", "resource": None},
+    )
+
+
 def rules() -> list[dict[str, Any]]:
     document = yaml.safe_load(RULES.read_text())
     return [rule for group in document["groups"] for rule in group["rules"]]
@@ -93,8 +115,14 @@ async def shown() -> dict[str, Metric]:
     RequestMetrics(requests)
     found = {f.name: f for source in (census, gateway.registry, requests) for f in source.collect()}
     anything: Any = MagicMock()
-    for name, (text, _) in _gauges(anything, anything).items():
+    gauges = conductor._gauges(anything, anything) | engine._gauges(anything)
+    for name, (text, _) in gauges.items():
         found[name] = Metric(name, text, "gauge")
+    counted = CollectorRegistry()
+    StackCounts(counted).note([ended()], 1.0)
+    stacks = StackCensus(cast("Database", Stacks()))
+    await stacks.count()
+    found |= {f.name: f for source in (stacks, counted) for f in source.collect()}
     return found
 
 
@@ -103,7 +131,10 @@ async def test_every_metric_that_a_rule_names_exists():
     named = {
         name
         for rule in rules()
-        for name in re.findall(r"\bholdfast_\w+", rule["expr"] + rule["annotations"]["description"])
+        for name in re.findall(
+            r"\b(?:holdfast|orchestration)_\w+",
+            rule["expr"] + rule["annotations"]["description"],
+        )
     }
     assert len(named) >= 8
     assert {name for name in named if name.removesuffix("_total") not in there} == set()
@@ -116,6 +147,34 @@ async def test_every_label_that_a_rule_asks_for_is_there():
             samples = there[name.removesuffix("_total")].samples
             for label in re.findall(r"(\w+)\s*=~?\"", labels):
                 assert all(label in sample.labels for sample in samples), (rule["alert"], label)
+
+
+def test_x22_an_engine_that_is_down_is_alerted_on():
+    [rule] = [rule for rule in rules() if rule["alert"] == "OrchestrationEngineDown"]
+    assert rule["expr"] == "orchestration_engine_up == 0"
+
+
+FUNCTIONS = {"absent", "by", "increase", "max", "min", "on", "rate", "sum", "vector"}
+
+
+def test_every_expression_is_well_formed():
+    """As far as that goes without Prometheus; ``promtool`` knows better, where it is."""
+    for rule in rules():
+        bare = re.sub(r'"[^"]*"', "", rule["expr"])
+        for opening, closing in ("()", "{}", "[]"):
+            assert bare.count(opening) == bare.count(closing), rule["alert"]
+        called = set(re.findall(r"([a-z_]+)\s*\(", bare)) - {"and", "or", "unless"}
+        assert called <= FUNCTIONS, rule["alert"]
+        assert re.fullmatch(r"\d+[smh]", rule.get("for", "0s")), rule["alert"]
+
+
+def test_the_rules_fire_when_they_should_as_prometheus_says():
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    for argv in (("check", "rules", str(RULES)), ("test", "rules", str(CASES))):
+        done = subprocess.run([promtool, *argv], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_rule_says_what_is_wrong_and_what_to_do():

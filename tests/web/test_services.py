@@ -89,7 +89,7 @@ async def test_operators_are_told_and_nobody_else(
     await store.register(MemberSpec(id=uuid4(), role="engine", slot="engine-1", host="h"), 60.0)
     listed = (await admin.get("/cluster/v1/services")).json()["services"]
     assert [(one["hostname"], one["binary"]) for one in listed] == [("engine-1.h", "heat-eng")]
-    user, project = await project_user(identity, role="member")
-    token = await user_token(identity, user, project)
+    user, _ = await project_user(identity, role="admin")
+    token = await user_token(identity, user)
     refused = await client.get("/cluster/v1/services", headers={"X-Auth-Token": token})
     assert refused.status_code == 403

@@ -42,9 +42,7 @@ class Asynchronous:
         self._settings = settings
         self._tls = tls
         self._streams = Streams(settings)
-        self._watch = Watch(
-            self.dispatch, threading.Lock(), source, service, tls, self._tidy
-        )
+        self._watch = Watch(self.dispatch, threading.Lock(), source, service, tls, self._tidy)
         self._found = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
 

@@ -143,7 +143,7 @@ class Course:
         """
         instances, instance = self._dispatch.instances, attempt.instance
         self._end(attempt)
-        if leaving:
+        if leaving and status < 400:  # a bad query is answered so, too
             instances.shun(instance, "is leaving", self._settings.drain_shun_s, now)
         if status in (429, 503):
             instances.shun(instance, f"answered {status}", retry_after_s or 1.0, now)
@@ -211,7 +211,9 @@ class Course:
     def _late(self, now: float) -> DeadlineError:
         for attempt in self._live:
             self._dispatch.instances.failed(attempt.instance, "did not answer in time", now)
-        asked = ", ".join(str(one.instance.address) for one in self._live) or "nobody could be asked"
+        asked = (
+            ", ".join(str(one.instance.address) for one in self._live) or "nobody could be asked"
+        )
         return DeadlineError(f"No answer within the query's deadline (waited for: {asked}).")
 
     def _none(self, what: str) -> NoInstanceError:

@@ -98,8 +98,8 @@ class NodeList:
         try:
             answer = await get(node, NODES_PATH, _TIMEOUT_S, tls)
             document: Any = json.loads(answer.body) if answer.status == 200 else None
-            urls: Any = document["nodes"] if isinstance(document, dict) else []
-            addresses = [parse(url) for url in cast("list[str]", urls)[:_NODES_MAX]]
+            urls = cast("list[str]", document["nodes"] if document else [])
+            addresses = [parse(url) for url in urls[:_NODES_MAX]]
         except (LostError, ValueError, KeyError, TypeError, AttributeError, InvalidInputError):
             return []
         return [one for one in addresses if one.tls or not node.tls]

@@ -38,6 +38,12 @@ class Instance:
         self.down_until = -math.inf
         self.reason = ""  # of the last failure
 
+    def state(self, now: float) -> str:
+        """``used``, ``shunned`` or ``down``."""
+        if self.down_until > now:
+            return "down"
+        return "shunned" if self.shunned_until > now else "used"
+
 
 class Instances:
     """The set of them."""

@@ -88,9 +88,7 @@ class Reader:
         size = len(name)
         if size == 11 and name.lower() == b"retry-after" and value.isdigit():
             self._answer.retry_after_s = min(float(value[:9]), _RETRY_AFTER_MAX_S)
-        elif size == 14 and name.lower() == b"content-length":
-            self._delimited = True
-        elif size == 17 and name.lower() == b"transfer-encoding":
+        elif name.lower() in (b"content-length", b"transfer-encoding"):
             self._delimited = True
 
     def on_headers_complete(self) -> None:

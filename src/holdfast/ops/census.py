@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import structlog
@@ -27,6 +27,18 @@ STALE_S: Final = 30.0
 BOUND: Final = "bound"  # the queue of jobs that are bound to objects, as a label
 
 
+async def keep_counting(count: Callable[[], Awaitable[None]], during: str) -> None:
+    """Count for ever; an outage of the database is waited out. ``during``: for the log."""
+    while True:
+        began = time.monotonic()
+        try:
+            await count()
+        except StoreUnavailableError as fault:
+            log.warning("store_unavailable", during=during, fault=str(fault))
+        took_s = time.monotonic() - began
+        await asyncio.sleep(max(EVERY_S, took_s / SHARE_MAX))
+
+
 class CensusMetrics(Collector):
     """Gauges of the last census; none, but its age, once that is too old to be believed."""
 
@@ -37,14 +49,7 @@ class CensusMetrics(Collector):
 
     async def keep(self) -> None:
         """Count for ever; an outage of the database is waited out."""
-        while True:
-            began = time.monotonic()
-            try:
-                await self.count()
-            except StoreUnavailableError as fault:
-                log.warning("store_unavailable", during="census", fault=str(fault))
-            took_s = time.monotonic() - began
-            await asyncio.sleep(max(EVERY_S, took_s / SHARE_MAX))
+        await keep_counting(self.count, "census")
 
     async def count(self) -> None:
         """Take a census now."""

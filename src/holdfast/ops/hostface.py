@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -15,6 +16,14 @@ from prometheus_client.registry import Collector
 from holdfast.ops import metrics
 from holdfast.ops.probes import Asker
 from holdfast.ops.supervisor import Supervisor
+
+ENGINE_DOWN: Final = """\
+# HELP orchestration_engine_up Whether this engine has a lease that is trusted (X22)
+# TYPE orchestration_engine_up gauge
+orchestration_engine_up 0
+"""
+"""The page of an engine that answers nothing: dead, paused or drained. A rule that compares
+with 0 never fires for a metric that is absent."""
 
 
 class HostFace:
@@ -52,9 +61,13 @@ class HostFace:
         if self._gateway_url:
             asked["gateway"] = self._gateway_url
         answers = await asyncio.gather(*map(self._asker.metrics, asked.values()))
-        pages = {slot: page for slot, page in zip(asked, answers, strict=True) if page}
+        pages = dict.fromkeys(self._engines(), ENGINE_DOWN)
+        pages |= {slot: page for slot, page in zip(asked, answers, strict=True) if page}
         body = metrics.aggregate(pages, self._registry)
         return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    def _engines(self) -> list[str]:
+        return [child.slot for child in self._supervisor.status() if child.role == "engine"]
 
     async def _status(self, _request: web.Request) -> web.Response:
         body = msgspec.json.encode({"children": self._supervisor.status()})

@@ -53,8 +53,8 @@ class AppParts:
     ``apis``: the products' (identity and cluster are added here). ``ports``: local TCP
     port -> name of the API at its root. ``registered``: whether this process is a member
     whose lease can be trusted. ``find_node``: node name or UUID -> UUID;
-    ``remarks``: what is to be said of a node with a job. ``lease_s``: of members. ``waker``: told when the event log
-    grows.
+    ``remarks``: what is to be said of a node with a job. ``lease_s``: that of members.
+    ``waker``: told when the event log grows.
     """
 
     identity: Identity

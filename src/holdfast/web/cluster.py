@@ -236,9 +236,7 @@ _ROUTES = [
 ]
 
 
-def api(
-    store: Store, find_node: FindNode, desk: EventDesk, remarks: Remarks, posts: Posts
-) -> Api:
+def api(store: Store, find_node: FindNode, desk: EventDesk, remarks: Remarks, posts: Posts) -> Api:
     """The cluster API over a store."""
     wired = {
         "store": Provide(lambda: store, sync_to_thread=False),

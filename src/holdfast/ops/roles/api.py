@@ -17,6 +17,7 @@ from holdfast.ops.census import CensusMetrics
 from holdfast.ops.keys import token_key
 from holdfast.ops.roles.process import RoleProcess
 from holdfast.ops.sockets import listening, own_ports, passed, url_of
+from holdfast.ops.stack_metrics import StackCensus
 from holdfast.stacks.service import Stacks
 from holdfast.stacks.types import bodies, registry
 from holdfast.store.pg.notify import CLAIMS, EVENTS, JOBS, MEMBERS, PgWaker
@@ -75,6 +76,8 @@ async def run(process: RoleProcess) -> int:
         registry = metrics.registry(process.role)
         census = CensusMetrics(store)
         registry.register(census)
+        stacks = StackCensus(store.db)
+        registry.register(stacks)
         assembled: list[Application] = []
 
         async def waiting() -> list[str]:
@@ -95,7 +98,7 @@ async def run(process: RoleProcess) -> int:
             server = ApiServer(application, sockets, settings.web)
             serving = asyncio.create_task(server.run())
             keeping = asyncio.create_task(standing.keep())
-            counting = asyncio.create_task(census.keep())
+            counting = asyncio.gather(census.keep(), stacks.keep())
             draining = asyncio.create_task(_drain(process, standing, server))
             try:
                 await serving

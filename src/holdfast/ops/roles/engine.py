@@ -8,9 +8,10 @@ from holdfast.baremetal.service import Baremetal
 from holdfast.core.queue_worker import QueueWorker
 from holdfast.identity.delegations import Delegations
 from holdfast.identity.policy import Caller
-from holdfast.ops.metrics import Reading, registry
+from holdfast.ops.metrics import Reading, Readings, registry
 from holdfast.ops.roles.process import RoleProcess
 from holdfast.ops.settings import http_url
+from holdfast.ops.stack_metrics import StackCounts
 from holdfast.stacks.compiling import Plans
 from holdfast.stacks.jobs import handlers
 from holdfast.stacks.model import QUEUE, Delegation
@@ -29,10 +30,12 @@ async def run(process: RoleProcess) -> int:
     topics = (queue_topic(QUEUE), MEMBERS)
     async with process.store() as (_, store), PgWaker(process.database_url, topics) as waker:
         parts = stack_parts(process, store)
+        shown = registry(process.role)
+        counts = StackCounts(shown)
         worker = QueueWorker(
             store,
             process.membership(store),
-            lambda: handlers(parts),
+            lambda: counts.around(handlers(parts)),
             {QUEUE: settings.engine.jobs_max},
             settings.core,
             process.clock,
@@ -43,7 +46,8 @@ async def run(process: RoleProcess) -> int:
         async def waiting() -> list[str]:
             return [] if worker.ready else ["its lease"]
 
-        async with process.face(waiting, registry(process.role, _gauges(worker))):
+        shown.register(Readings(_gauges(worker)))
+        async with process.face(waiting, shown):
             draining = asyncio.create_task(_drain(process, worker))
             try:
                 verdict = await worker.run()

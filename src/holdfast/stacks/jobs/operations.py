@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
@@ -144,10 +145,13 @@ class Operation:
             if fault.transient:
                 raise
             return self._fail(fault.code, _kind(fault), fault.message)
-        except Exception as fault:
-            # Whatever a resource type raises fails its resource, and nothing else.
-            log.warning("stack.resource_fault", resource=self._item.name, fault=repr(fault)[:500])
-            log.debug("stack.resource_fault_at", resource=self._item.name, exc_info=True)
+        except Exception as fault:  # noqa: BLE001 - it fails its resource, and nothing else
+            log.warning(
+                "stack.resource_fault",
+                resource=self._item.name,
+                fault=repr(fault)[:500],
+                at=_where(fault),
+            )
             return self._fail("resource_failed", type(fault).__name__, str(fault))
 
     async def _run(self) -> Outcome:
@@ -411,6 +415,12 @@ class Operation:
         prefix = f"resources.{self._item.name}"
         text = f"{prefix}.{message}" if message.startswith("resources.") else f"{prefix}: {message}"
         return Fail(code=code, message=f"{kind}: {text}")
+
+
+def _where(fault: BaseException) -> str:
+    """The line that raised it, for whoever wrote the type."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def _kind(fault: HoldfastError) -> str:
