@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
 
 from holdfast.cli.demo.stage import free_ports
 from holdfast.store.embedded import EmbeddedPostgres
@@ -70,6 +71,7 @@ class Heat:
         )
         await self._until_listening(self._broker_port)
         self._start("engine", self._argv("heat-engine"))
+        await self._until_working()
         bind = ("--bind", f"127.0.0.1:{self.port}", "--workers", "1", "--threads", "8")
         environ = {**os.environ, "OS_HEAT_CONFIG_DIR": str(self.folder)}
         server = [str(PROGRAMS / "gunicorn"), *bind, "--pythonpath", str(self.folder), "application"]
@@ -112,6 +114,9 @@ class Heat:
                 "[paste_deploy]",
                 "flavor = noauth",
                 f"api_paste_config = {HOME / 'etc' / 'heat' / 'api-paste.ini'}",
+                "[oslo_policy]",  # without Keystone everybody is "admin", which may create nothing
+                "enforce_new_defaults = false",
+                "enforce_scope = false",
                 "[database]",
                 f"connection = {connection}",
                 "",
@@ -168,6 +173,16 @@ class Heat:
                     writer.close()
                     return
                 await asyncio.sleep(0.2)
+
+    async def _until_working(self) -> None:
+        """Until all workers have said that they live; a call before that waits for a minute."""
+        async with asyncio.timeout(START_S):
+            connection: Any = await asyncpg.connect(self.dsn)
+            try:
+                while await connection.fetchval("select count(*) from service") < WORKERS:
+                    await asyncio.sleep(0.5)
+            finally:
+                await connection.close()
 
     async def _until_known(self) -> None:
         url = f"http://127.0.0.1:{self.port}/v1/{PROJECT}/services"

@@ -63,3 +63,39 @@ def test_disk_and_zones_can_be_asked_for():
     )
     assert found["conductors"] == 3
     assert found["image_cache_gb"] == 24.6
+
+
+def test_stacks_are_planned_by_the_reference_and_its_names():
+    """X5, X8, T2: eight engines, four APIs, with the default pool."""
+    argv = ("stacks", "--heat-engine-workers", "8", "--heat-api-workers", "4")
+    assert planned(*argv)["pool_max_needed"] == 16
+    said = CliRunner().invoke(cli, ["plan", *argv]).output
+    for words in ("engine_processes", "<- limits", "X10", "set database.pool_max = 16"):
+        assert words in said
+
+
+def test_stacks_are_planned_with_the_pool_that_is_configured(monkeypatch: pytest.MonkeyPatch):
+    before = planned("stacks", "--cores", "8")["database_connections"]
+    monkeypatch.setenv("HOLDFAST_DATABASE__POOL_MAX", "30")
+    after = planned("stacks", "--cores", "8")["database_connections"]
+    assert after == before + 2 * (4 + 4) * 20
+
+
+def test_a_users_own_cost_of_an_operation_counts_for_stacks():
+    rate = ("stacks", "--resources-per-hour", "1000000")
+    dear = planned(*rate, "--cost", "engine_operation_ms=50")
+    assert dear["engine_processes"] > planned(*rate)["engine_processes"]
+
+
+@pytest.mark.parametrize("output", ["table", "json", "yaml", "name"])
+def test_stacks_are_shown_in_every_format(output: str):
+    result = CliRunner().invoke(cli, ["plan", "stacks", "-o", output])
+    assert result.exit_code == 0, result.output
+    assert "engine_processes" in result.output
+
+
+def test_a_plan_for_nothing_says_what_can_be_planned():
+    result = CliRunner().invoke(cli, ["plan"])
+    assert result.exit_code == 2
+    assert "--nodes" in result.output
+    assert "stacks" in result.output

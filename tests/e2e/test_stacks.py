@@ -83,23 +83,27 @@ def racks(farm: Farm, **different: dict[str, Any]) -> Path:
     return write(farm, "racks", resources, outputs)
 
 
+def listed(farm: Farm) -> dict[str, dict[str, Any]]:
+    """All nodes, by UUID."""
+    fields = ("uuid", "instance_uuid", "provision_state", "power_state")
+    found = farm.client.json("baremetal", "node", "list", "--fields", *fields)
+    return {node["UUID"]: node for node in found}
+
+
 def held(farm: Farm) -> set[str]:
     """The nodes that are somebody's."""
-    nodes = farm.client.json("baremetal", "node", "list")
+    bound = {uuid for uuid, node in listed(farm).items() if node["Instance UUID"]}
     allocations = farm.client.json("baremetal", "allocation", "list")
-    bound = {node["uuid"] for node in nodes if node["instance_uuid"]}
     assert bound == {one["node_uuid"] for one in allocations}
     return bound
 
 
 def assert_idle(farm: Farm, nodes: set[str]) -> None:
     """Nobody's, undeployed and cleaned: the disk is empty, the power off."""
-    client, images = farm.client, farm.images()
-    for ident in nodes:
-        node = client.node(ident)
-        assert (node["provision_state"], node["instance_uuid"]) == ("available", None)
-        assert node["power_state"] == "power off"
-        assert images[ident] == ""
+    idle = {"Instance UUID": None, "Provisioning State": "available", "Power State": "power off"}
+    assert {uuid: n for uuid, n in listed(farm).items() if uuid in nodes and n != n | idle} == {}
+    images = farm.images()
+    assert {images[uuid] for uuid in nodes} == {""}
 
 
 async def test_ten_nodes_of_a_template_are_ten_machines_deployed(up: Farm):

@@ -186,3 +186,41 @@ def test_every_alias_stands_for_a_path_of_two_parts_or_more():
     for alias, name in aliases.ALIASES.items():
         assert tuple(alias.lower().split(".")) not in known, f"{alias} is a setting of ours"
         assert "." in name
+
+
+def test_the_names_of_the_orchestration_reference_are_understood(toml):
+    """X5, X8, X14, X16-X20: as ``_50_orchestration.yml`` writes them."""
+    text = """
+        heat_engine_workers = 8
+        heat_api_workers = 4
+        heat_convergence_engine = false
+        heat_db_max_pool_size = 16
+        heat_db_max_overflow = 5
+        heat_rpc_response_timeout = 60
+        heat_max_stacks_per_tenant = 7
+        heat_max_resources_per_stack = 70
+    """
+    settings = config.load(toml(text), {}).settings
+    assert (settings.engine.processes, settings.api.processes) == (8, 4)
+    assert (settings.database.pool_max, settings.engine.pool_overflow) == (16, 5)
+    assert not settings.stacks.convergence
+    assert settings.stacks.response_timeout_s == 60
+    assert settings.stacks.stacks_per_project_max == 7
+    assert settings.stacks.resources_per_stack_max == 70
+
+
+def test_the_defaults_are_the_references_x17_to_x20(toml):
+    settings = config.load(toml(""), {}).settings
+    assert settings.stacks.convergence
+    assert (settings.database.pool_max, settings.engine.pool_overflow) == (10, 20)
+    assert settings.stacks.response_timeout_s == 120
+    assert settings.stacks.stacks_per_project_max == 100
+    assert settings.stacks.resources_per_stack_max == 1000
+
+
+def test_a_pool_too_small_for_its_engines_is_refused_with_the_fix_x16_t2(toml):
+    """X8's own example breaks X16 with X18's default pool."""
+    [fault] = faults_of(toml("heat_engine_workers = 8\nheat_api_workers = 4"))
+    assert "set database.pool_max = 16" in fault
+    assert "at most 5 engines" in fault
+    config.load(toml("heat_engine_workers = 8\nheat_db_max_pool_size = 16"), {})

@@ -60,6 +60,32 @@ async def test_the_environment_of_a_source_is_sealed(db: Database, stacks: PgSta
     assert "swordfish" not in str(dict(row.items()))
 
 
+async def test_what_a_resource_keeps_secret_is_sealed(db: Database, stacks: PgStacks) -> None:
+    stack = a_stack()
+    row = a_resource(stack.id, "a", physical_id="p-1")
+    await put_stack(db, stack)
+    await put_rows(db, row)
+    secret: dict[str, dict[str, str]] = {
+        "properties": {"p": "swordfish"},
+        "attributes": {"value": "swordfish"},
+        "data": {"token": "swordfish"},
+    }
+    write = Write(
+        verb="update", kind="stack_resource", id=row.id, values=stacks.seal(row.id, secret)
+    )
+    await db.run(lambda conn: write_rows(conn, ROWS, [write]))
+    (found,) = await stacks.rows(stack.id)
+    peer = await stacks.peer(stack.id, "p-1")
+    view = await stacks.view(stack.id, row.id, ())
+    assert view is not None
+    for read in (found, peer, view.row):
+        assert read is not None
+        assert (read.properties, read.attributes, read.data) == tuple(secret.values())
+    stored = await db.fetchrow("select * from stack_resource")
+    assert stored is not None
+    assert "swordfish" not in str(dict(stored.items()))
+
+
 async def test_a_view_has_the_versions_that_the_traversal_uses(
     db: Database, stacks: PgStacks
 ) -> None:

@@ -124,8 +124,8 @@ def _tls(verify: bool | str, cert: Any) -> ssl.SSLContext | None:
         return None
     try:
         if isinstance(verify, str):
-            folder = Path(verify).is_dir()
-            context = ssl.create_default_context(**{"capath" if folder else "cafile": verify})
+            file, folder = (None, verify) if Path(verify).is_dir() else (verify, None)
+            context = ssl.create_default_context(cafile=file, capath=folder)
         else:
             context = ssl.create_default_context()
         if not verify:

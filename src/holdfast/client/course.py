@@ -179,9 +179,7 @@ class Course:
         for attempt in list(self._live):
             spent_s = now - attempt.started
             self._end(attempt)
-            known = attempt.instance.latency.get(self._kind)
-            if known is None or spent_s > known.at(now):
-                self._dispatch.instances.took(attempt.instance, self._kind, spent_s, now)
+            self._dispatch.instances.outrun(attempt.instance, self._kind, spent_s, now)
             if attempt.first:
                 self._tail.add(spent_s)
 

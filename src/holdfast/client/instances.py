@@ -16,6 +16,7 @@ from holdfast.client.latency import PeakEwma
 from holdfast.client.settings import Settings
 
 _KINDS_MAX: Final = 1000
+_OUTRUN_MAX: Final = 6
 _MISSES_MAX: Final = 2  # one late probe may be the network's fault
 
 
@@ -24,7 +25,7 @@ class Instance:
 
     __slots__ = (
         "address", "down_until", "ejections", "failures", "in_flight", "latency", "misses",
-        "reason", "shunned_until",
+        "outrun", "reason", "shunned_until",
     )  # fmt: skip
 
     def __init__(self, address: Address) -> None:
@@ -33,6 +34,7 @@ class Instance:
         self.latency: dict[str, PeakEwma] = {}  # by kind of query: their costs differ
         self.failures = 0  # in a row
         self.ejections = 0  # since it last answered well
+        self.outrun = 0  # attempts given up because another was quicker, in a row
         self.misses = 0  # probes without an answer, in a row
         self.shunned_until = -math.inf
         self.down_until = -math.inf
@@ -86,8 +88,22 @@ class Instances:
             mean = instance.latency[kind] = PeakEwma(self._settings.latency_decay_s)
         mean.add(spent_s, now)
 
+    def outrun(self, instance: Instance, kind: str, spent_s: float, now: float) -> None:
+        """It was given up after so long, another having answered.
+
+        How long it would have taken is not known, only that it was longer. Were that taken for
+        its latency, hedges would make a slow instance look better than it is; so each time in a
+        row doubles the guess.
+        """
+        instance.outrun = min(instance.outrun + 1, _OUTRUN_MAX)
+        guess_s = spent_s * 2.0 ** (instance.outrun - 1)
+        mean = instance.latency.get(kind)
+        if mean is None or guess_s > mean.at(now):
+            self.took(instance, kind, guess_s, now)
+
     def succeeded(self, instance: Instance) -> None:
         """It answered as it should."""
+        instance.outrun = 0
         instance.failures = 0
         instance.ejections = 0
 

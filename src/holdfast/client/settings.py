@@ -27,7 +27,7 @@ class Settings:
     budget_per_s: float = 1.0
     hedging: float = 0.95
     hedge_samples_min: int = 50
-    latency_decay_s: float = 10.0
+    latency_decay_s: float = 3.0
     eject_after: int = 5
     eject_s: float = 0.5
     eject_max_s: float = 30.0

@@ -32,7 +32,7 @@ from holdfast.store.model import (
     StepEnd,
     StepSleep,
 )
-from holdfast.store.port import Store, Waker
+from holdfast.store.port import Lookout, Store, Waker
 
 log = structlog.get_logger(__name__)
 
@@ -101,6 +101,12 @@ class QueueRunner:
     @property
     def running(self) -> int:
         return len(self._tasks)
+
+    def full(self) -> set[str]:
+        """The queues that nothing more is taken from now."""
+        if self._membership.drain_wanted or not self._membership.window.open():
+            return set(self._queues)
+        return {queue for queue, most in self._queues.items() if most <= self._running[queue]}
 
     async def claim(self) -> int:
         """Start whatever is due and there is room for; returns how many."""
@@ -173,8 +179,8 @@ class QueueWorker:
     """Runs until its lease is over or it has drained; ``run`` says which.
 
     ``waker`` should listen to "queue.<name>" of each queue and to "members". Jobs that
-    ended ``keep_jobs_s`` ago are deleted. Draining: what runs goes on to the end of its
-    step, and from there on elsewhere.
+    ended ``keep_jobs_s`` ago are deleted. ``lookout`` is told of every look. Draining: what
+    runs goes on to the end of its step, and from there on elsewhere.
     """
 
     def __init__(
@@ -188,6 +194,7 @@ class QueueWorker:
         waker: Waker,
         *,
         keep_jobs_s: float = KEEP_JOBS_S,
+        lookout: Lookout | None = None,
     ) -> None:
         self._store = store
         self.membership = membership
@@ -197,6 +204,7 @@ class QueueWorker:
         self._clock = clock
         self._waker = waker
         self._keep_jobs_s = keep_jobs_s
+        self._lookout = lookout
         self._look_after_at = clock.now()
         self.runner: QueueRunner | None = None
 
@@ -246,7 +254,10 @@ class QueueWorker:
             if self._clock.now() >= self._look_after_at:
                 await attempt(runner.look_after, "queue.look_after")
                 self._look_after_at = self._clock.now() + self._settings.tick_s
-            await attempt(runner.claim, "queue.claim")
+            if self._lookout is not None:
+                self._lookout.looking()
+            if await attempt(runner.claim, "queue.claim") and self._lookout is not None:
+                self._lookout.looked(runner.full())
             await runner.look.wait()
 
     async def _listen(self, runner: QueueRunner) -> None:

@@ -13,6 +13,9 @@ T = TypeVar("T")
 Path = tuple[str, ...]
 
 ALIASES: Final[dict[str, str]] = {
+    # oslo.messaging (heat.conf, rabbit:// only), and the name of the setting in acceptance X4
+    "DEFAULT.transport_url": "broker.url",
+    "broker_url": "broker.url",
     # OpenStack Ironic (ironic.conf); acceptance I11, I13
     "DEFAULT.host": "host.name",
     "api.api_workers": "api.processes",
@@ -32,6 +35,27 @@ ALIASES: Final[dict[str, str]] = {
     "conductor.workers_pool_size": "core.running_jobs_max",
     "database.connection": "database.url",
     "database.max_pool_size": "database.pool_max",
+    # OpenStack Heat (heat.conf)
+    "DEFAULT.convergence_engine": "stacks.convergence",
+    "DEFAULT.max_events_per_stack": "stacks.events_per_stack_max",
+    "DEFAULT.max_nested_stack_depth": "stacks.nested_depth_max",
+    "DEFAULT.max_resources_per_stack": "stacks.resources_per_stack_max",
+    "DEFAULT.max_stacks_per_tenant": "stacks.stacks_per_project_max",
+    "DEFAULT.max_template_size": "stacks.template_bytes_max",
+    "DEFAULT.num_engine_workers": "engine.processes",
+    "DEFAULT.rpc_response_timeout": "stacks.response_timeout_s",
+    "DEFAULT.stack_action_timeout": "stacks.timeout_s",
+    "database.max_overflow": "engine.pool_overflow",
+    "heat_api.workers": "api.processes",
+    # Heat as it is deployed by _50_orchestration.yml; acceptance X5, X8, X14, X16-X20
+    "heat_api_workers": "api.processes",
+    "heat_convergence_engine": "stacks.convergence",
+    "heat_db_max_overflow": "engine.pool_overflow",
+    "heat_db_max_pool_size": "database.pool_max",
+    "heat_engine_workers": "engine.processes",
+    "heat_max_resources_per_stack": "stacks.resources_per_stack_max",
+    "heat_max_stacks_per_tenant": "stacks.stacks_per_project_max",
+    "heat_rpc_response_timeout": "stacks.response_timeout_s",
 }
 
 

@@ -24,8 +24,10 @@ from holdfast.core.settings import CoreSettings
 from holdfast.errors import ConfigError
 from holdfast.identity.settings import IdentitySettings
 from holdfast.ops.aliases import FOREIGN_SECTIONS, foreign, translate
+from holdfast.ops.planner.stacks import pool_fault
 from holdfast.ops.settings import (
     ApiSettings,
+    BrokerSettings,
     ConductorSettings,
     DatabaseSettings,
     DataSettings,
@@ -48,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     data: DataSettings = DataSettings()
     database: DatabaseSettings = DatabaseSettings()
+    broker: BrokerSettings = BrokerSettings()
     host: HostSettings = HostSettings()
     api: ApiSettings = ApiSettings()
     conductor: ConductorSettings = ConductorSettings()
@@ -63,6 +66,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stacks: StacksSettings = StacksSettings()
     logs: LogSettings = LogSettings()
     supervisor: SupervisorSettings = SupervisorSettings()
+
+    def faults(self) -> list[str]:
+        """What no section shows by itself: the pool of so many engines (X16, T2)."""
+        fault = pool_fault(self.engine.processes, self.database.pool_max)
+        return [fault] if fault else []
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -249,7 +257,7 @@ def _allowed(kind: Any) -> str:
 
 def hidden(path: tuple[str, ...]) -> bool:
     """Whether the value may hold a password, and is never shown."""
-    return path == ("database", "url")
+    return path in (("database", "url"), ("broker", "url"))
 
 
 def _at(path: tuple[str, ...], entry: Entry) -> str:

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from holdfast.store.broker.address import addresses
+
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how it is shown
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -34,6 +36,23 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     def faults(self) -> list[str]:
         if self.url and not self.url.startswith(("postgresql://", "postgres://")):
             return ["database.url must begin with postgresql:// (no other database is supported)"]
+        return []
+
+
+class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """RabbitMQ, if there is one: wakes the engines; what there is to do is in the database."""
+
+    url: str = ""
+    """amqp://user:password@host:port/vhost, or amqps://; several servers of a cluster:
+    user:password@host1,host2/vhost. Empty: the engines are woken by PostgreSQL's NOTIFY."""
+
+    def faults(self) -> list[str]:
+        """Never quotes the URL: it has a password in it."""
+        try:
+            if self.url:
+                addresses(self.url)
+        except ValueError as fault:
+            return [f"broker.url {fault}"]
         return []
 
 
@@ -84,6 +103,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Engines of this host (Heat: ``num_engine_workers``; X5). Any number may run anywhere."""
     jobs_max: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
     """Operations one engine has in hand at a time; those that wait for something take no place."""
+    pool_overflow: Annotated[int, msgspec.Meta(ge=0, le=200)] = 20
+    """Connections an engine may open above ``database.pool_max`` while it is busy (X18); those
+    that nobody needs for five minutes are closed again."""
 
 
 class RackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -166,11 +166,8 @@ class MemStacks:
         ]
         return found[0] if found else None
 
-    def seal(self, row: UUID, properties: dict[str, Json]) -> dict[str, Json]:
-        return properties
-
-    def unseal(self, row: UUID, properties: dict[str, Json]) -> dict[str, Json]:
-        return properties
+    def seal(self, row: UUID, documents: dict[str, Json]) -> dict[str, Json]:
+        return documents
 
     # -- rows -----------------------------------------------------------------------
 

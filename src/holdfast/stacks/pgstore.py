@@ -7,7 +7,6 @@ then rows of ours by id.
 # ruff: noqa: S608 - statements are put together from constants and our own columns
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 from uuid import UUID
@@ -31,6 +30,7 @@ from holdfast.stacks.tables import (
     RESOURCES,
     STACK,
     STACKS,
+    Record,
     resource_of,
     stack_of,
 )
@@ -40,7 +40,6 @@ from holdfast.store.pg.store import PgStore
 
 ROUND = "stack.round"
 OPERATIONS = ("stack.resource", "stack.sequence")  # what may be cut short; rounds see to the rest
-SEALED = "holdfast:sealed"
 APPLY = "apply"
 _ROUNDS_MAX = 1_000  # traversals of one stack whose jobs one ``stop`` looks for
 
@@ -188,7 +187,7 @@ class PgStacks:
         return None if row is None else self.sources.opened(row)
 
     async def rows(self, stack: UUID) -> list[Resource]:
-        return [resource_of(row) for row in await self._db.fetch(ROWS_OF, stack)]
+        return [self.opened(row) for row in await self._db.fetch(ROWS_OF, stack)]
 
     async def view(self, stack: UUID, row: UUID, names: Collection[str]) -> View | None:
         records = await self._db.fetch(VIEW, stack, row, list(names))
@@ -196,7 +195,9 @@ class PgStacks:
         if top is None:
             return None
         found = stack_of(top)
-        versions = [_version(record) for record in records if record["r_id"] is not None]
+        versions = [
+            self.opened(_version(record)) for record in records if record["r_id"] is not None
+        ]
         wanted = set(names)
         return View(
             stack=found,
@@ -249,17 +250,20 @@ class PgStacks:
 
     async def peer(self, stack: UUID, physical_id: str) -> Resource | None:
         row = await self._db.fetchrow(PEER, stack, physical_id)
-        return None if row is None else resource_of(row)
+        return None if row is None else self.opened(row)
 
-    def seal(self, row: UUID, properties: dict[str, Json]) -> dict[str, Json]:
-        clear = msgspec.json.encode(properties)
-        return {SEALED: b64encode(self._vault.encrypt(clear, row.bytes)).decode()}
+    def seal(self, row: UUID, documents: dict[str, Json]) -> dict[str, Json]:
+        sealed = self._vault.encrypt(msgspec.json.encode(documents), _of_row(row))
+        return {**{name: {} for name in documents}, "sealed": f"\\x{sealed.hex()}"}
 
-    def unseal(self, row: UUID, properties: dict[str, Json]) -> dict[str, Json]:
-        if properties.keys() != {SEALED}:
-            return properties
-        clear = self._vault.decrypt(b64decode(properties[SEALED]), row.bytes)
-        return msgspec.json.decode(clear, type=dict[str, Json])
+    def opened(self, record: Record) -> Resource:
+        """A row of ``RESOURCES``, with what is sealed of it in clear."""
+        row = resource_of(record)
+        sealed = record["sealed"]
+        if not isinstance(sealed, bytes):
+            return row
+        clear = self._vault.decrypt(sealed, _of_row(row.id))
+        return msgspec.structs.replace(row, **msgspec.json.decode(clear, type=dict[str, Json]))
 
     async def signals(self, resource: UUID) -> Sequence[dict[str, object]]:
         return [row["payload"] for row in await self._db.fetch(SIGNALS, resource)]
@@ -302,8 +306,12 @@ def _context(source: UUID) -> bytes:
     return b"stack_source:" + source.bytes
 
 
-def _version(record: Row) -> Resource:
-    return resource_of({name: record[f"r_{name}"] for name in RESOURCE.columns})
+def _of_row(row: UUID) -> bytes:
+    return b"stack_resource:" + row.bytes
+
+
+def _version(record: Row) -> dict[str, object]:
+    return {name: record[f"r_{name}"] for name in RESOURCE.columns}
 
 
 if TYPE_CHECKING:

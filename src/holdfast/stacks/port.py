@@ -69,12 +69,10 @@ class StackStore(Protocol):
         """The resource of that physical id in the stack's project, of the stack itself first."""
         ...
 
-    def seal(self, row: UUID, properties: dict[str, Json]) -> dict[str, Json]:
-        """Properties made of hidden parameters, as they may be stored; ``unseal`` undoes it."""
-        ...
-
-    def unseal(self, row: UUID, properties: dict[str, Json]) -> dict[str, Json]:
-        """The properties in clear; what is not sealed comes back as it is."""
+    def seal(self, row: UUID, documents: dict[str, Json]) -> dict[str, Json]:
+        """A row's properties, attributes and data as columns for ``Write``, where secrets are
+        among them. What is read here comes back in clear.
+        """
         ...
 
     async def signals(self, resource: UUID) -> Sequence[dict[str, object]]:

@@ -204,6 +204,11 @@ class ResourceType(Protocol):
         ...
 
     @property
+    def keeps_secrets(self) -> bool:
+        """Whether its attributes or notes are secrets: all it stores is sealed at rest."""
+        ...
+
+    @property
     def placeholder(self) -> bool:
         """Whether it takes any property and has any attribute (null): neither is checked."""
         ...
@@ -267,6 +272,7 @@ class Base:
     takes_signals = False
     acts_on_signals = False
     always_updates = False
+    keeps_secrets = False
     mends = False
     placeholder = False
     open_attributes = False

@@ -61,6 +61,7 @@ RESOURCE: Final = RowTable(
         "attributes": "jsonb",
         "metadata": "jsonb",
         "data": "jsonb",
+        "sealed": "bytea",
         "requires": "uuid[]",
         "replaces": "uuid",
         "deletion_policy": "text",
@@ -92,6 +93,7 @@ ROWS: Final[dict[str, RowTable]] = {
 
 SEALED_COLUMNS: Final = (
     ("stack_source", "environment"),
+    ("stack_resource", "sealed"),
     ("software_config", "config"),
     ("software_deployment", "data"),
 )
@@ -142,4 +144,4 @@ def values_of(thing: Stack | Resource | Event) -> dict[str, Json]:
     """A value as the columns of its table (``Write.values``), its id left out."""
     table = STACK if isinstance(thing, Stack) else EVENT if isinstance(thing, Event) else RESOURCE
     document = msgspec.to_builtins(thing)
-    return {name: document[name] for name in table.columns if name != table.key}
+    return {name: document[name] for name in table.columns if name in document.keys() - {table.key}}

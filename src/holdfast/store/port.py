@@ -418,3 +418,18 @@ class Waker(Protocol):
         "queue.<name>" for unbound jobs.
         """
         ...
+
+
+class Lookout(Protocol):
+    """Where hints come to one worker at a time: it wants to know what became of them."""
+
+    def looking(self) -> None:
+        """A look begins: it sees all that was hinted at until now."""
+        ...
+
+    def looked(self, full: Collection[str]) -> None:
+        """What it found is claimed, and committed.
+
+        ``full``: queues without room here; somebody else must look for what is left.
+        """
+        ...

@@ -46,6 +46,10 @@ async def _no_remarks(_node: UUID) -> list[str]:
     return []
 
 
+def _no_broker() -> None:
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class AppParts:
     """What an application is assembled from.
@@ -68,6 +72,7 @@ class AppParts:
     remarks: cluster.Remarks = _no_remarks
     lease_s: float = CoreSettings().lease_s
     waker: Waker = field(default_factory=Patience)
+    broker: cluster.BrokerView = _no_broker
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 
@@ -160,7 +165,7 @@ def _cluster_api(parts: AppParts, health: Health) -> Api:
         settings=parts.settings,
     )
     posts = Posts(ports=parts.ports, lease_s=parts.lease_s)
-    return cluster.api(parts.store, parts.find_node, desk, parts.remarks, posts)
+    return cluster.api(parts.store, parts.find_node, desk, parts.remarks, posts, parts.broker)
 
 
 def _check_mounts(apis: tuple[Api, ...], ports: Mapping[int, str]) -> None:

@@ -136,7 +136,7 @@ def test_an_update_is_cancelled_and_what_was_before_is_back(client: Client, at: 
     shown = client.json("stack", "show", "slow")
     assert shown["stack_status"] == "ROLLBACK_COMPLETE"
     assert shown["parameters"]["value"] == "a"
-    client.done("stack", "delete", "--yes", "--wait", "slow")
+    client.done("stack", "delete", "--yes", "slow")
 
 
 def test_a_failure_says_which_resource_and_the_stack_can_be_deleted(client: Client, at: Path):
@@ -172,7 +172,7 @@ def test_a_wait_condition_is_signalled_by_its_token(client: Client, at: Path):
         30,
     )
     assert json.loads(outputs(client, "waits")["said"]) == {"1": "hello"}
-    client.done("stack", "delete", "--yes", "--wait", "waits")
+    client.done("stack", "delete", "--yes", "waits")
 
 
 def test_a_stack_is_abandoned_and_adopted(client: Client, at: Path):
@@ -185,7 +185,7 @@ def test_a_stack_is_abandoned_and_adopted(client: Client, at: Path):
     after = client.json("stack", "resource", "show", "moves", "slow")
     assert after["physical_resource_id"] == before
     assert client.json("stack", "show", "moves")["stack_status"] == "ADOPT_COMPLETE"
-    client.done("stack", "delete", "--yes", "--wait", "moves")
+    client.done("stack", "delete", "--yes", "moves")
 
 
 def test_what_cannot_be_is_refused_in_a_sentence(client: Client, app: str, at: Path):
@@ -195,7 +195,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(client: Client, app: str, at: P
     assert "The Resource Type (No::Such) could not be found" in said
     said = client.refused("stack", "create", "-t", str(at / "slow.yaml"), app)
     assert "already exists" in said
-    assert "could not be found" in client.refused("stack", "show", "nothing")
+    assert "Stack not found: nothing" in client.refused("stack", "show", "nothing")
     assert "not supported" in client.refused("stack", "snapshot", "create", app)
 
 

@@ -182,4 +182,5 @@ def connections(settings: Settings) -> int:
     """What the processes of this host may open: pools, leases, wake-ups, the supervisor."""
     pool = settings.database.pool_max
     conductors, apis = settings.conductor.processes, settings.api.processes
-    return conductors * (pool + 2) + apis * (pool + 1) + 2
+    engines = settings.engine.processes * (pool + settings.engine.pool_overflow + 2)
+    return conductors * (pool + 2) + engines + apis * (pool + 1) + 2

@@ -13,6 +13,7 @@ from holdfast.core.members import Membership
 from holdfast.errors import StoreUnavailableError
 from holdfast.identity.service import Identity
 from holdfast.ops import metrics
+from holdfast.ops.broker import BrokerMetrics, broker_document
 from holdfast.ops.census import CensusMetrics
 from holdfast.ops.keys import token_key
 from holdfast.ops.roles.process import RoleProcess
@@ -20,6 +21,7 @@ from holdfast.ops.sockets import listening, own_ports, passed, url_of
 from holdfast.ops.stack_metrics import StackCensus
 from holdfast.stacks.service import Stacks
 from holdfast.stacks.types import bodies, registry
+from holdfast.store.broker.broker import Broker
 from holdfast.store.pg.notify import CLAIMS, EVENTS, JOBS, MEMBERS, PgWaker
 from holdfast.store.pg.store import PgStore
 from holdfast.store.port import Waker
@@ -69,8 +71,9 @@ async def run(process: RoleProcess) -> int:
     settings = process.settings
     sockets = passed(process.environ) or listening(settings.api)
     async with (
-        process.store() as (_, store),
+        process.store() as (db, store),
         PgWaker(process.database_url, (JOBS, MEMBERS, CLAIMS, EVENTS)) as waker,
+        process.broker(db) as broker,
     ):
         standing = Standing(process, store, url_of(sockets[0]))
         registry = metrics.registry(process.role)
@@ -78,6 +81,8 @@ async def run(process: RoleProcess) -> int:
         registry.register(census)
         stacks = StackCensus(store.db)
         registry.register(stacks)
+        if broker:
+            registry.register(BrokerMetrics(broker))
         assembled: list[Application] = []
 
         async def waiting() -> list[str]:
@@ -93,7 +98,9 @@ async def run(process: RoleProcess) -> int:
                 int(sock.getsockname()[1]): name
                 for name, sock in zip(own_ports(settings.api), sockets[1:], strict=True)
             }
-            application = assemble(process, store, ports, standing, registry, key, waker)
+            application = assemble(
+                process, store, ports, standing, registry, key, waker, broker
+            )
             assembled.append(application)
             server = ApiServer(application, sockets, settings.web)
             serving = asyncio.create_task(server.run())
@@ -119,6 +126,7 @@ def assemble(
     registry: CollectorRegistry,
     token_key: bytes,
     waker: Waker,
+    broker: Broker | None,
 ) -> Application:
     """The whole application of this process. ``ports``: as in ``AppParts``."""
     settings = process.settings
@@ -136,6 +144,7 @@ def assemble(
         remarks=product.upkeep.remarks,
         lease_s=settings.core.lease_s,
         waker=waker,
+        broker=lambda: broker_document(broker),
         registry=registry,
     )
     return create_app(parts)

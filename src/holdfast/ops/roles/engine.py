@@ -8,6 +8,7 @@ from holdfast.baremetal.service import Baremetal
 from holdfast.core.queue_worker import QueueWorker
 from holdfast.identity.delegations import Delegations
 from holdfast.identity.policy import Caller
+from holdfast.ops.broker import BrokerMetrics
 from holdfast.ops.metrics import Reading, Readings, registry
 from holdfast.ops.roles.process import RoleProcess
 from holdfast.ops.settings import http_url
@@ -28,7 +29,11 @@ async def run(process: RoleProcess) -> int:
     """Run jobs until drained, or until the lease is over."""
     settings = process.settings
     topics = (queue_topic(QUEUE), MEMBERS)
-    async with process.store() as (_, store), PgWaker(process.database_url, topics) as waker:
+    async with (
+        process.store(settings.engine.pool_overflow) as (db, store),
+        PgWaker(process.database_url, topics) as waker,
+        process.broker(db, waker, {QUEUE}) as broker,
+    ):
         parts = stack_parts(process, store)
         shown = registry(process.role)
         counts = StackCounts(shown)
@@ -41,12 +46,15 @@ async def run(process: RoleProcess) -> int:
             process.clock,
             waker,
             keep_jobs_s=settings.core.keep_jobs_s,
+            lookout=broker.lookout if broker else None,
         )
 
         async def waiting() -> list[str]:
             return [] if worker.ready else ["its lease"]
 
         shown.register(Readings(_gauges(worker)))
+        if broker:
+            shown.register(BrokerMetrics(broker))
         async with process.face(waiting, shown):
             draining = asyncio.create_task(_drain(process, worker))
             try:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
@@ -25,9 +25,11 @@ from holdfast.ops.config import Settings
 from holdfast.ops.datadir import DataDir
 from holdfast.ops.keys import KeyReporter
 from holdfast.stacks.tables import ROWS
+from holdfast.store.broker.broker import Broker
 from holdfast.store.keyring import Keyring, LiveVault
 from holdfast.store.model import Member, MemberSpec
 from holdfast.store.pg.database import Database
+from holdfast.store.pg.notify import PgWaker
 from holdfast.store.pg.store import PgStore
 from holdfast.store.port import MemberStore, Store
 
@@ -89,9 +91,9 @@ class RoleProcess:
         return LiveVault(self.keyring)
 
     @asynccontextmanager
-    async def store(self) -> AsyncGenerator[tuple[Database, PgStore]]:
-        """The store on a pool of its own."""
-        pool_max = self.settings.database.pool_max
+    async def store(self, overflow: int = 0) -> AsyncGenerator[tuple[Database, PgStore]]:
+        """The store on a pool of its own; ``overflow``: connections above the usual ones."""
+        pool_max = self.settings.database.pool_max + overflow
         async with await Database.open(self.database_url, max=pool_max) as db:
             reporting = asyncio.create_task(
                 KeyReporter(db, self.keyring, lambda: self._member).run()
@@ -101,6 +103,22 @@ class RoleProcess:
             finally:
                 reporting.cancel()
                 await asyncio.gather(reporting, return_exceptions=True)
+
+    @asynccontextmanager
+    async def broker(
+        self, db: Database, waker: PgWaker | None = None, queues: Collection[str] = ()
+    ) -> AsyncGenerator[Broker | None]:
+        """The broker, if one is configured: hints of ``db`` about queues go there.
+
+        With a ``waker``, those about ``queues`` are heard from it, too.
+        """
+        url = self.settings.broker.url
+        if not url:
+            yield None
+            return
+        hear = None if waker is None else waker.hear
+        async with Broker(url, db.hints, queues=queues, hear=hear) as broker:
+            yield broker
 
     def membership(self, store: Store, *, group: str = "", address: str = "") -> Membership:
         """A fresh membership: lease kept on its own thread, registration told to the supervisor."""

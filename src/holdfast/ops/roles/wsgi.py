@@ -16,6 +16,7 @@ from typing import IO, Final
 
 from holdfast.errors import ConfigError, UnavailableError
 from holdfast.ops import config, logs, metrics
+from holdfast.ops.broker import BrokerMetrics
 from holdfast.ops.config import data_dir
 from holdfast.ops.datadir import DataDir
 from holdfast.ops.roles.api import Standing, assemble, token_key_of
@@ -40,17 +41,22 @@ async def opened() -> AsyncGenerator[Front]:
         process = RoleProcess(ROLE, slot, settings, datadir)
         topics = (JOBS, MEMBERS, CLAIMS, EVENTS)
         async with (
-            process.store() as (_, store),
+            process.store() as (db, store),
             PgWaker(process.database_url, topics) as waker,
+            process.broker(db) as broker,
         ):
             key = await token_key_of(process, store)
             if key is None:
                 raise UnavailableError("the API was told to leave before it had started")
             standing = Standing(process, store, address=settings.api.public_url)
             registry = metrics.registry(ROLE)
+            if broker:
+                registry.register(BrokerMetrics(broker))
             own = settings.api.ports.baremetal
             ports = {own: "baremetal"} if own else {}
-            application = assemble(process, store, ports, standing, registry, key, waker)
+            application = assemble(
+                process, store, ports, standing, registry, key, waker, broker
+            )
             tasks = [
                 asyncio.create_task(standing.keep()),
                 asyncio.create_task(_heed_drain(standing, application)),

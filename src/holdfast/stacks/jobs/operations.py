@@ -39,6 +39,7 @@ OUTSIDE_S = 7 * 86_400.0  # a step's own limit; the stack's deadline comes long 
 # Ends that leave the row as it was: nothing was begun.
 UNTOUCHED = frozenset({"superseded", "dependency_failed", "stack_gone"})
 _STILL = "state changed"
+DOCUMENTS = ("properties", "attributes", "data")  # of a row, that may hold secrets
 
 
 class Memo(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +112,7 @@ class _Target:
     metadata: dict[str, Json]
     update_policy: dict[str, Json]
     values: dict[str, Json]  # columns of the row once it is done
-    changed: bool = True
+    sealed: bool = False  # what it stores
     resource: CompiledResource | None = None
 
 
@@ -225,20 +226,19 @@ class Operation:
         kind.check(properties)
         metadata: dict[str, Json] = resource.metadata.resolve(scope) or {}
         requires = sorted(str(row.id) for row in view.others.values() if row.exists)
-        stored = properties
-        if compiled.hides:
-            stored = self._parts.store.seal(self._memo.row, properties)
+        sealed = compiled.hides or kind.keeps_secrets
         return _Target(
             type=kind,
             properties=properties,
             metadata=metadata,
             update_policy=resource.update_policy.resolve(scope) or {},
             resource=resource,
+            sealed=sealed,
             values={
                 "type": resource.type,
                 "source": self._ctx.args["source"],
                 "traversal": self._args.traversal,
-                "properties": stored,
+                "properties": properties,
                 "metadata": metadata,
                 "requires": requires,
                 "deletion_policy": "Retain" if resource.external_id else resource.deletion_policy,
@@ -272,7 +272,7 @@ class Operation:
         row = view.row
         assert row is not None  # noqa: S101 - seen by the caller
         target = await self._target(view, compiled, resource, kind)
-        before = self._parts.store.unseal(row.id, row.properties)
+        before = row.properties
         waiting = self._memo.started is not None
         failed = row.status is Status.FAILED and not waiting and not kind.mends
         if row.type != resource.type or failed:
@@ -284,7 +284,7 @@ class Operation:
             return self._fail("not_supported", "NotSupported", text)
         same = not change.changed and row.metadata == target.metadata
         if same and not waiting and not kind.always_updates:
-            values = {**target.values, "status": Status.COMPLETE}
+            values = self._closed(row, target, {**target.values, "status": Status.COMPLETE})
             return Done(writes=(updated(row.id, **values),))
         if change.replacing and not waiting:
             return self._replace(row, resource)
@@ -315,10 +315,9 @@ class Operation:
         kept = row.deletion_policy != "Delete"
         if row.exists and not kept:
             contexts = Contexts(self._parts, self._moment, stack)
-            properties = self._parts.store.unseal(row.id, row.properties)
-            ctx = await contexts.of(row, self._memo, properties, row.metadata, {})
+            ctx = await contexts.of(row, self._memo, row.properties, row.metadata, {})
             kind = contexts.type_of_row(row)
-            target = _Target(kind, properties, row.metadata, {}, {})
+            target = _Target(kind, row.properties, row.metadata, {}, {})
             outcome = await kind.delete(ctx)
             if isinstance(outcome, Wait):
                 return self._wait(row, target, outcome)
@@ -329,11 +328,10 @@ class Operation:
     async def _act(self, stack: Stack, row: Resource) -> Outcome:
         contexts = Contexts(self._parts, self._moment, stack)
         kind = contexts.type_of_row(row)
-        properties = self._parts.store.unseal(row.id, row.properties)
-        ctx = await contexts.of(row, self._memo, properties, row.metadata, {})
+        ctx = await contexts.of(row, self._memo, row.properties, row.metadata, {})
         # What is signalled belongs to no traversal.
         values = {} if self._item.op == Op.SIGNAL else {"traversal": self._args.traversal}
-        target = _Target(kind, properties, row.metadata, {}, values)
+        target = _Target(kind, row.properties, row.metadata, {}, values)
         run: dict[Op, Callable[[ResourceContext], Awaitable[Change]]] = {
             Op.CHECK: kind.observe,
             Op.SUSPEND: kind.suspend,
@@ -365,7 +363,15 @@ class Operation:
             "updated_at": self._ctx.now,
         }
         shown = msgspec.structs.replace(row, physical_id=physical_id)
-        return Done(writes=(updated(row.id, **values), *self._told(shown, Status.COMPLETE)))
+        written = updated(row.id, **self._closed(row, target, values))
+        return Done(writes=(written, *self._told(shown, Status.COMPLETE)))
+
+    def _closed(self, row: Resource, target: _Target, values: dict[str, Json]) -> dict[str, Json]:
+        """Columns as they may be stored: sealed, where there are secrets among them."""
+        if not (target.sealed or target.type.keeps_secrets):
+            return values
+        documents = {name: values.get(name, getattr(row, name)) for name in DOCUMENTS}
+        return {**values, **self._parts.store.seal(row.id, documents)}
 
     def _wait(self, row: Resource, target: _Target, wait: Wait) -> Sleep:
         """To sleep; the row says so the first time, and whenever its notes have changed."""
@@ -394,7 +400,7 @@ class Operation:
             data=data,
         )
         shown = msgspec.structs.replace(row, physical_id=wait.physical_id or row.physical_id)
-        writes = (updated(row.id, **values),) if values else ()
+        writes = (updated(row.id, **self._closed(row, target, values)),) if values else ()
         return Sleep(
             seconds=max(0.0, wait.seconds),
             memo=msgspec.to_builtins(memo),

@@ -75,7 +75,7 @@ class Stacks:
         self.planner = Planner(settings, registry, region)
         writer = Writer(store, engine, settings)
         self.life = Lifecycle(engine, self.read, self.planner, writer, plans, settings)
-        self.trees = Trees(db)
+        self.trees = Trees(db, engine.opened)
         self.looks = Looks(db, parts)
         self.signals = Signals(store, parts, self.looks)
         self.previews = Previews(db, parts)

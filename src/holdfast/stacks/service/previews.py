@@ -92,7 +92,7 @@ class Previews:
         if row.type != resource.type or row.status is Status.FAILED:
             return "replaced"
         schemata = self._schemata(resource)
-        before = self._parts.store.unseal(row.id, row.properties)
+        before = row.properties
         after = self._resolved(resource, scope)
         change = changes(schemata, before, after)
         if change.replacing:

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - statements are put together from our own columns, values are parameters
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 from uuid import UUID
 
@@ -12,7 +12,7 @@ import msgspec
 from holdfast.errors import InvalidInputError, NotFoundError
 from holdfast.stacks.model import Action, Event, Resource, Stack, Status
 from holdfast.stacks.service.reading import as_uuid
-from holdfast.stacks.tables import EVENTS, RESOURCE, event_of, resource_of
+from holdfast.stacks.tables import EVENTS, RESOURCE, Record, event_of
 from holdfast.stacks.tables import RESOURCES as COLUMNS
 from holdfast.store.pg.database import Database
 
@@ -29,8 +29,10 @@ with recursive inner_of as materialized (
       from tree t join inner_of i on i.around = t.id where t.depth < $2::integer
 )"""
 _HEAVY = ("properties", "attributes", "metadata", "data")
-_LIGHT = ", ".join(
-    f"'{{}}'::jsonb as {name}" if name in _HEAVY else f"r.{name}" for name in RESOURCE.columns
+_LIGHT = "null::bytea as sealed, " + ", ".join(
+    f"'{{}}'::jsonb as {name}" if name in _HEAVY else f"r.{name}"
+    for name in RESOURCE.columns
+    if name != "sealed"
 )
 _RESOURCES = """{tree}
 select {columns}, t.name as stack_name, t.parent_resource, n.id as nested, n.name as nested_name
@@ -93,8 +95,9 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
 class Trees:
     """Reads what is within stacks."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, opened: Callable[[Record], Resource]) -> None:
         self._db = db
+        self._opened = opened
 
     async def resources(
         self, stack: Stack, depth: int = 0, *, whole: bool = False
@@ -112,7 +115,7 @@ class Trees:
                 users.setdefault(required, set()).add(names[row["id"]])
         for row in rows:
             one = TreeResource(
-                row=resource_of(row),
+                row=self._opened(row),
                 stack_name=row["stack_name"],
                 parent_resource=row["parent_resource"],
                 nested=None if row["nested"] is None else (row["nested"], row["nested_name"]),

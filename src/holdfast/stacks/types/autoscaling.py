@@ -319,6 +319,7 @@ class ScalingPolicy(Base):
     """``OS::Heat::ScalingPolicy``."""
 
     name = "OS::Heat::ScalingPolicy"
+    keeps_secrets = True
     description = "Changes the size of an autoscaling group whenever it is signalled."
     takes_signals = True
 

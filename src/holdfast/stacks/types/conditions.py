@@ -99,6 +99,7 @@ class WaitConditionHandle(Base):
     """``OS::Heat::WaitConditionHandle``."""
 
     name = "OS::Heat::WaitConditionHandle"
+    keeps_secrets = True
     description = (
         "Takes the signals that a wait condition waits for: maps with status (SUCCESS or FAILURE), "
         "reason, data and id, each of them optional. A second signal of an id replaces the first."

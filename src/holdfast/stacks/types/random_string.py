@@ -63,6 +63,7 @@ class RandomString(Base):
     """A change of any property draws anew: none is updated in place."""
 
     name = "OS::Heat::RandomString"
+    keeps_secrets = True
     description = (
         "A random string, for passwords and secrets: of the classes and sequences of characters "
         "that it is given, at least so many of each as they say. Referring to it gives the string."

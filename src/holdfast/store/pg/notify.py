@@ -8,7 +8,7 @@ sent in a statement of their own, after the commit: the first one at once, those
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,11 @@ def queue_topic(queue: str) -> str:
 
 
 class Hints:
-    """Collects topics and sends them together."""
+    """Collects topics and sends them together.
+
+    ``outlet``: another way (``store.broker``) that is offered every topic first; it
+    returns those it does not take.
+    """
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -53,9 +57,16 @@ class Hints:
         self._due = float("-inf")
         self._sent_at = float("-inf")
         self._sending: set[asyncio.Task[None]] = set()
+        self.outlet: Callable[[Collection[str]], tuple[str, ...]] | None = None
 
     def add(self, *topics: str) -> None:
         """Send these topics soon, with whatever else comes until then."""
+        left = topics if self.outlet is None else self.outlet(topics)
+        if left:
+            self.notify(*left)
+
+    def notify(self, *topics: str) -> None:
+        """``add`` by NOTIFY, whatever other way there is."""
         self._topics.update(topics)
         loop = asyncio.get_running_loop()
         due = max(loop.time(), self._sent_at + COALESCE_S)
@@ -179,7 +190,11 @@ class PgWaker:
         self._lost.set()
 
     def _on_notify(self, _conn: object, _pid: int, _channel: str, payload: str) -> None:
-        heard = self._topics.intersection(payload.split(","))
+        self.hear(*payload.split(","))
+
+    def hear(self, *topics: str) -> None:
+        """Take a hint, from wherever it comes."""
+        heard = self._topics.intersection(topics)
         if heard:
             self._heard |= heard
             self._hinted.set()

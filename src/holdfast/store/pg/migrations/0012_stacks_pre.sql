@@ -76,6 +76,7 @@ create table stack_resource (
     attributes      jsonb not null default '{}',
     metadata        jsonb not null default '{}',
     data            jsonb not null default '{}',
+    sealed          bytea,                         -- those of properties, attributes, data that are secret
     requires        uuid[] not null default '{}',
     replaces        uuid,
     deletion_policy text not null default 'Delete',
