@@ -15,6 +15,7 @@ DEV := .venv/$(STAMP)-dev
 CLIENTS := .venv-clients/$(STAMP)
 PROGRAMS := .venv/$(STAMP)-programs
 IRONIC := .venv-peers/ironic/$(STAMP)
+HEAT := .venv-peers/heat/$(STAMP)
 PIP := -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
@@ -47,7 +48,7 @@ chaos: $(DEV) $(PROGRAMS) ## kill, pause and partition real processes for CHAOS_
 sim: $(DEV) ## simulate the core under faults with SEEDS seeds (1000)
 	HOLDFAST_TEST_SIM_SEEDS=$(SEEDS) $(BIN)/pytest tests/sim $(PYTEST_ARGS)
 
-bench: $(DEV) $(IRONIC) ## measure, and write what was measured to benchmarks/results/
+bench: $(DEV) $(IRONIC) $(HEAT) ## measure, and write what was measured to benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove the environments and all caches (no data)
@@ -83,6 +84,16 @@ $(CLIENTS): tests/requirements-clients.txt | .venv-clients/bin/python
 $(IRONIC): benchmarks/peers/requirements-ironic.txt | .venv-peers/ironic/bin/python
 	@echo "installing Ironic, to measure beside, into .venv-peers/ironic"
 	@.venv-peers/ironic/bin/python $(PIP) install --requirement $<
+	@touch $@
+
+.venv-peers/heat/bin/python:
+	@mkdir -p .venv-peers
+	@PYTHON=$(PYTHON) tools/python-venv.sh .venv-peers/heat
+
+$(HEAT): benchmarks/peers/requirements-heat.txt | .venv-peers/heat/bin/python
+	@tools/apt.sh rabbitmq-server=rabbitmq-server
+	@echo "installing Heat, to measure beside, into .venv-peers/heat"
+	@.venv-peers/heat/bin/python $(PIP) install --requirement $<
 	@touch $@
 
 $(PROGRAMS): tools/apt.sh | $(BIN)/python

@@ -10,7 +10,19 @@ import time
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = ("beside_ironic", "jobs", "power_sync", "ring", "serving", "simulator", "takeover", "unit_costs")
+NAMES = (
+    "beside_heat",
+    "beside_ironic",
+    "client",
+    "jobs",
+    "power_sync",
+    "ring",
+    "serving",
+    "simulator",
+    "stacks",
+    "takeover",
+    "unit_costs",
+)
 
 
 def table(title: str, rows: list[tuple[str, str, str]]) -> str:

@@ -30,7 +30,7 @@ WORKERS = 4
 PROJECT = "benchmark"
 START_S = 120.0
 STOP_S = 20.0
-SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of a database that is thrown away
+SECRET = "0123456789abcdef0123456789abcdef"
 
 
 def missing() -> str | None:
@@ -74,7 +74,13 @@ class Heat:
         await self._until_working()
         bind = ("--bind", f"127.0.0.1:{self.port}", "--workers", "1", "--threads", "8")
         environ = {**os.environ, "OS_HEAT_CONFIG_DIR": str(self.folder)}
-        server = [str(PROGRAMS / "gunicorn"), *bind, "--pythonpath", str(self.folder), "application"]
+        server = [
+            str(PROGRAMS / "gunicorn"),
+            *bind,
+            "--pythonpath",
+            str(self.folder),
+            "application",
+        ]
         self._start("api", server, env=environ, cwd=self.folder)
         await self._until_known()
 
@@ -89,7 +95,8 @@ class Heat:
                 await self._stop(part, process)
         # The names' daemon of the broker's runtime outlives it.
         environ = self._broker_environ()
-        subprocess.run(["epmd", "-kill"], env=environ, check=False, capture_output=True)  # noqa: S607
+        kill = ["epmd", "-kill"]
+        await asyncio.to_thread(subprocess.run, kill, env=environ, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _stop(self, part: str, process: subprocess.Popen[Any]) -> None:
@@ -199,4 +206,4 @@ class Heat:
 
 
 def _broker() -> Path:
-    return sorted(BROKERS.glob("*/sbin/rabbitmq-server"))[-1]
+    return max(BROKERS.glob("*/sbin/rabbitmq-server"))

@@ -1,9 +1,13 @@
 """Engines as real processes: some below a supervisor, some that nobody reports when they die.
 
-PostgreSQL · `holdfast up`: APIs and engines · `holdfast run engine`, started again when it ends.
+PostgreSQL · RabbitMQ, where it is installed · `holdfast up`: APIs and engines · `holdfast run
+engine`, started again when it ends.
 """
 
 from __future__ import annotations
+
+import asyncio
+from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -11,15 +15,20 @@ from tests.chaos.cluster import ROOT, START_S, Cluster, Incarnation, Layout
 from tests.chaos.processes import Kept, until
 from tests.chaos.stacks_counted import URL, plug_in
 from tests.chaos.stacks_provider import Provider
+from tests.rabbitmq import SCRIPT, RabbitMq
 
 
 class Engines(msgspec.Struct, frozen=True, kw_only=True):
-    """What runs. ``bug``: one of tests/chaos/stacks_buggy.py, in engines without supervisor."""
+    """What runs. ``bug``: one of tests/chaos/buggy.py, in engines without supervisor.
+
+    ``broker``: whether hints go through RabbitMQ, if there is one.
+    """
 
     supervised: int = 2
     unsupervised: int = 2
     lease_s: float = 1.5
     bug: str = ""
+    broker: bool = False
     settings: dict[str, str] = {}
 
 
@@ -44,6 +53,7 @@ class StackCluster(Cluster):
             )
         )
         self.engines = engines
+        self.rabbit = RabbitMq() if engines.broker and Path(SCRIPT).exists() else None
         self._plugged: dict[str, str] = {
             "PYTHONPATH": plug_in(self.folder / "plug-in", ROOT),
             URL: provider.url,
@@ -51,7 +61,8 @@ class StackCluster(Cluster):
 
     @property
     def environ(self) -> dict[str, str]:
-        return {**super().environ, **self._plugged}
+        broker = {"HOLDFAST_BROKER__URL": self.rabbit.url()} if self.rabbit else {}
+        return {**super().environ, **self._plugged, **broker}
 
     def slots(self, *, supervised: bool | None = None) -> list[str]:
         """Slots of engines."""
@@ -64,16 +75,25 @@ class StackCluster(Cluster):
     async def __aenter__(self) -> StackCluster:
         try:
             self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
+            if self.rabbit is not None:
+                self.rabbit.start()
             await self.postgres.start()
             await self._start_up()
             for slot in self.slots(supervised=False):
                 self.kept[slot] = self._keep_engine(slot)
             for slot in self.slots():
                 await self.up(slot)
+            if self.rabbit is not None:
+                await asyncio.to_thread(self.rabbit.ready)
         except BaseException:
             await self.close()
             raise
         return self
+
+    async def close(self) -> None:
+        await super().close()
+        if self.rabbit is not None:
+            self.rabbit.close()
 
     def _keep_engine(self, slot: str) -> Kept:
         home = self.folder / slot

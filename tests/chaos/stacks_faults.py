@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable
 
 import msgspec
 from tests.chaos.processes import lives
@@ -90,8 +89,16 @@ class EngineFaults:
         await self._cluster.postgres.start()
         self.others.append(f"database killed, back after {time.monotonic() - began:.1f} s")
 
-
-Fault = Callable[[], Awaitable[object]]
+    async def restart_broker(self) -> None:
+        """kill -9 of RabbitMQ, and a start; nobody waits for it."""
+        rabbit = self._cluster.rabbit
+        if rabbit is None:
+            return
+        began = time.monotonic()
+        rabbit.kill()
+        rabbit.start()
+        await asyncio.to_thread(rabbit.ready)
+        self.others.append(f"broker killed, back after {time.monotonic() - began:.1f} s")
 
 
 def _signal(pid: int, number: int) -> None:

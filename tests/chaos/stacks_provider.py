@@ -63,7 +63,7 @@ class Provider:
         self.things: dict[str, Thing] = {}
         self.refused: set[str] = set()  # values that nothing may have
         self._chance = chance
-        self._slow_s = slow_s
+        self.slow_s = slow_s
         self._lossy = lossy
         self.url = ""
 
@@ -90,7 +90,7 @@ class Provider:
             call.answered_at = time.monotonic()
             return web.Response(status=REFUSED, text=f"nothing may be {call.value}")
         call.effect = self._do(call)
-        await asyncio.sleep(self._chance.uniform(*self._slow_s))
+        await asyncio.sleep(self._chance.uniform(*self.slow_s))
         call.answered_at = time.monotonic()
         if self._chance.random() < self._lossy and request.transport is not None:
             request.transport.abort()

@@ -17,7 +17,6 @@ from tests.chaos.stacks_provider import Wanted
 Template = dict[str, Any]
 
 AGAIN: Final = (NO_ANSWER, UNAVAILABLE, 401)
-BUSY_S: Final = 60.0
 
 
 def template_of(resources: Mapping[str, Mapping[str, Any]]) -> Template:

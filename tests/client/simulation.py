@@ -24,10 +24,10 @@ class World:
     def __init__(self, seed: int) -> None:
         self.now = 0.0
         self.chance = random.Random(seed)
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
 
-    def at(self, when: float, what: Callable[[], None]) -> None:
+    def at(self, when: float, what: Callable[[], object]) -> None:
         heapq.heappush(self._events, (max(when, self.now), next(self._order), what))
 
     def run(self, until: float) -> None:

@@ -19,7 +19,9 @@ def dispatch(count: int = 3, **told: Any) -> Dispatch:
     return made
 
 
-def course(of: Dispatch, now: float = 0.0, *, deadline: float = 10.0, hedged: bool = True) -> Course:
+def course(
+    of: Dispatch, now: float = 0.0, *, deadline: float = 10.0, hedged: bool = True
+) -> Course:
     return Course(of, "e/run", now, deadline, hedged=hedged)
 
 
@@ -92,7 +94,7 @@ def test_a_first_loss_is_made_good_without_the_budget():
     second = begun(one, 0.1)
     assert second.instance is not first.instance
     one.lost(second, "reset", 0.2, sent=True)
-    with pytest.raises(NoInstanceError, match="n0.*reset"):
+    with pytest.raises(NoInstanceError, match=r"n0.*reset"):
         one.next(0.2)
 
 
@@ -228,7 +230,7 @@ def test_a_query_has_one_deadline():
     one = course(of, deadline=2.0)
     first = begun(one)
     assert paused(one) <= 2.0
-    with pytest.raises(DeadlineError, match="n[0-2]"):
+    with pytest.raises(DeadlineError, match=r"n[0-2]"):
         one.next(2.0)
     one.close(2.0)
     assert first.instance.in_flight == 0

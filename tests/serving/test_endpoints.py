@@ -17,7 +17,7 @@ from tests.serving.nodes import make
 from tests.serving.zoo import CLASSES, FEATURES, SETOSA, VIRGINICA, zoo
 
 from holdfast.serving.endpoints.base import Endpoint, Surroundings, decode, encode
-from holdfast.serving.endpoints.loading import contains, load, run_tests
+from holdfast.serving.endpoints.loading import load, run_tests
 from holdfast.serving.endpoints.models import ForestEngine
 from holdfast.serving.errors import EndpointKindError, LoadError, QueryError
 from holdfast.serving.packages.build import Built

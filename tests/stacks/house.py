@@ -24,14 +24,17 @@ from holdfast.stacks.compiling import Plans
 from holdfast.stacks.hot.plan import NestedTemplate
 from holdfast.stacks.hot.properties import PropertySchema
 from holdfast.stacks.jobs import handlers
+from holdfast.stacks.jobs.hooks import hook_key
 from holdfast.stacks.model import (
     QUEUE,
     Action,
     Delegation,
+    Op,
     Resource,
     Source,
     Stack,
     Status,
+    operation_id,
 )
 from holdfast.stacks.parts import Parts
 from holdfast.stacks.resource import (
@@ -210,15 +213,18 @@ class House:
         self.workers[slot], self.processes[slot] = worker, process
         self.loop.spawn(process, worker.run())
 
-    def source(self, resources: Mapping[str, Any], **rest: Any) -> Source:
+    def source(
+        self, resources: Mapping[str, Any], environment: Mapping[str, Any] | None = None
+    ) -> Source:
         self._sources += 1
-        template = {"heat_template_version": "2021-04-16", "resources": dict(resources), **rest}
-        return Source(id=uuid5(UUID(int=4), f"source/{self._sources}"), template=template)
+        template = {"heat_template_version": "2021-04-16", "resources": dict(resources)}
+        key = uuid5(UUID(int=4), f"source/{self._sources}")
+        return Source(id=key, template=template, environment=dict(environment or {}))
 
     async def create(self, resources: Mapping[str, Any], **fields: Any) -> UUID:
         """Ask for a new stack, as a request does."""
         key = self.loop.uuid()
-        source = self.source(resources)
+        source = self.source(resources, fields.pop("environment", None))
         now = self.loop.time()
         timeout_s = fields.get("timeout_s", 3600.0)
         stack = Stack(
@@ -245,10 +251,11 @@ class House:
         action: Action,
         resources: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        environment: Mapping[str, Any] | None = None,
     ) -> None:
         """Ask for something else, whatever is under way."""
         now = await self.now(stack)
-        source = None if resources is None else self.source(resources)
+        source = None if resources is None else self.source(resources, environment)
         # What to go back to is what was reached last, not what was only asked for.
         reached = now.source if now.status is Status.COMPLETE else now.previous
         asked = replace(
@@ -263,6 +270,11 @@ class House:
         )
         await self.stacks.begin(asked, source)
         await self.stacks.stop(stack, now.traversal, begun=action is Action.DELETE)
+
+    async def clear_hook(self, stack: UUID, name: str, hook: str) -> None:
+        now = await self.now(stack)
+        job = operation_id(stack, now.traversal, Op.APPLY, name)
+        assert await self.store.signal(job, hook_key(name, hook), {})
 
     async def roll_back(self, stack: UUID) -> None:
         """Break an update off and go back to what was there before."""

@@ -344,3 +344,46 @@ def test_a_failure_deep_within_is_named_from_the_top(house: House):
         )
 
     house.play(main())
+
+
+# Hooks and restrictions
+
+
+def test_a_resource_waits_at_its_hooks_until_they_are_cleared(house: House):
+    async def main() -> None:
+        registry = {"resources": {"a": {"hooks": ["pre-create", "post-create"]}}}
+        stack = await house.create(
+            {"a": thing(), "b": thing(1, "a")}, environment={"resource_registry": registry}
+        )
+        for hook, made_then in (("pre-create", 0), ("post-create", 1)):
+            await asyncio.sleep(30)
+            row = (await house.rows(stack))["a"]
+            assert row.status is Status.IN_PROGRESS
+            assert row.reason == f"CREATE paused until Hook {hook} is cleared"
+            assert len(made(house)) == made_then
+            await house.clear_hook(stack, "a", hook)
+        [done] = await house.settled(stack)
+        assert done.status is Status.COMPLETE
+        assert len(made(house)) == 2
+        await house.check_reality()
+
+    house.play(main())
+
+
+@pytest.mark.parametrize(("restricted", "change"), [("update", {"value": 2}), ("replace", {})])
+def test_what_the_environment_restricts_is_refused(
+    house: House, restricted: str, change: dict[str, Any]
+):
+    async def main() -> None:
+        registry = {"resources": {"a": {"restricted_actions": restricted}}}
+        environment = {"resource_registry": registry}
+        first, second = thing(1, colour="red"), thing(1, colour="red")
+        second["properties"] |= change or {"colour": "blue"}
+        stack = await house.create({"a": first}, environment=environment)
+        await house.settled(stack)
+        await house.ask(stack, Action.UPDATE, {"a": second}, environment=environment)
+        [done] = await house.settled(stack)
+        assert done.status is Status.FAILED
+        assert done.reason.endswith(f"resources.a: {restricted} is restricted for resource.")
+
+    house.play(main())

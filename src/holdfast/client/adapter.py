@@ -66,8 +66,9 @@ class NodesAdapter(BaseAdapter):
         # A client that gives up reading after so long wants an answer within it.
         given_s = timeout[1] if isinstance(timeout, tuple) else timeout
         query = Query(str(request.method), path, self._headers(request), _body(request))
+        engine = self._engine_for(verify, cert)
         try:
-            answer, _ = self._engine_for(verify, cert).ask(
+            answer, _ = engine.ask(
                 query,
                 "/".join(parts[3:]),
                 self._settings.deadline_s if given_s is None else float(given_s),

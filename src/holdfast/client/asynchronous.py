@@ -15,7 +15,7 @@ from holdfast.client.discovery import Source
 from holdfast.client.errors import DeadlineError, LostError
 from holdfast.client.settings import Settings
 from holdfast.client.streams import Stream, Streams, connect
-from holdfast.client.watching import Watch
+from holdfast.client.watching import NONE_FOUND, Watch
 from holdfast.client.wire import Answer, Query
 
 _Asked: TypeAlias = asyncio.Future[Answer]
@@ -87,8 +87,7 @@ class Asynchronous:
             async with asyncio.timeout(deadline_s):
                 await self._found.wait()
         except TimeoutError:
-            text = "The instances were not found within the query's deadline."
-            raise DeadlineError(text) from None
+            raise DeadlineError(NONE_FOUND) from None
 
     def _start(
         self, attempt: Attempt, query: Query, deadline: float, under_way: dict[_Asked, _UnderWay]

@@ -20,7 +20,7 @@ from holdfast.client.discovery import Source
 from holdfast.client.errors import DeadlineError, LostError
 from holdfast.client.lines import Line, Lines
 from holdfast.client.settings import Settings
-from holdfast.client.watching import Watch
+from holdfast.client.watching import NONE_FOUND, Watch
 from holdfast.client.wire import Answer, Query
 
 _HEDGE_CONNECT_MAX_S = 0.25  # while a hedge connects, nobody looks whether the first has answered
@@ -60,7 +60,7 @@ class Blocking:
         if self._watching is None:
             self._watch()
         if not self.dispatch.instances.all and not self._found.wait(deadline_s):
-            raise DeadlineError("The instances were not found within the query's deadline.")
+            raise DeadlineError(NONE_FOUND)
         with self._lock:
             course = Course(self.dispatch, kind, now, deadline, hedged=hedged)
         under_way: dict[int, tuple[Attempt, Line]] = {}

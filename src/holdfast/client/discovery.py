@@ -19,6 +19,7 @@ from holdfast.errors import InvalidInputError
 NODES_PATH: Final = "/nodes"
 _LIST_BYTES_MAX: Final = 1 << 20
 _NODES_MAX: Final = 10_000
+_ASKED_MAX: Final = 32
 _TIMEOUT_S: Final = 2.0
 
 
@@ -66,14 +67,14 @@ class DnsName:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(asked.host, asked.port, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):
             return []
         ips = dict.fromkeys(str(one[4][0]) for one in found)
         return [dataclasses.replace(asked, ip=ip) for ip in ips]
 
 
 class NodeList:
-    """What ``GET /nodes`` of any node says, ``{"nodes": [URL, …]}``; the first by ``seeds``.
+    """What ``GET /nodes`` of the nodes says, ``{"nodes": [URL, …]}``; the first by ``seeds``.
 
     Whoever may say where the nodes are gets the queries and their keys; so a list of a node
     reached by https may name https URLs only.
@@ -87,12 +88,12 @@ class NodeList:
         return self._seeds
 
     async def find(self, tls: ssl.SSLContext | None) -> list[Address]:
-        for node in dict.fromkeys([*self._last, *self._seeds]):
-            found = await self._ask(node, tls)
-            if found:
-                self._last = found
-                return found
-        return []
+        asked = list(dict.fromkeys([*self._last, *self._seeds]))[:_ASKED_MAX]
+        lists = await asyncio.gather(*[self._ask(node, tls) for node in asked])
+        # All of them: one that has just come may know but itself.
+        found = list(dict.fromkeys(address for one in lists for address in one))
+        self._last = found or self._last
+        return found
 
     async def _ask(self, node: Address, tls: ssl.SSLContext | None) -> list[Address]:
         try:

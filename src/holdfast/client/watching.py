@@ -20,8 +20,12 @@ from holdfast.client.discovery import Source, get
 from holdfast.client.errors import LostError
 from holdfast.client.instances import Instance
 
+NONE_FOUND: Final = (
+    "No instance was found within the query's deadline: the name has no address, or no node told "
+    "of any."
+)
 _TOGETHER: Final = 32
-_PERIOD_MAX_S: Final = 1.0
+_AGAIN_S: Final = 1.0
 
 
 class Watch:
@@ -45,15 +49,17 @@ class Watch:
         self._together = asyncio.Semaphore(_TOGETHER)
 
     async def run(self, found: Callable[[], None]) -> None:
-        """For ever; ``found`` is called when the instances are known for the first time."""
+        """For ever; ``found`` is called when instances are known."""
         settings = self._dispatch.settings
         refresh_at = probe_at = time.monotonic()
         while True:
             now = time.monotonic()
             if now >= refresh_at:
                 await self.refresh()
-                found()
-                refresh_at = now + (settings.refresh_s or _PERIOD_MAX_S)
+                some = bool(self._dispatch.instances.all)
+                if some:
+                    found()
+                refresh_at = now + ((settings.refresh_s if some else 0.0) or _AGAIN_S)
             if settings.probe_s and now >= probe_at:
                 await self.probe()
                 # Spread: many clients started at once shall not probe at once for ever.

@@ -133,8 +133,12 @@ async def ring_document(store: Store, group: str, role: str = "conductor") -> Do
     }
 
 
-async def status_document(store: Store) -> Document:
-    """Everything, with a list of sentences about what is wrong."""
+async def status_document(store: Store, broker: Document | None = None) -> Document:
+    """Everything, with a list of sentences about what is wrong.
+
+    ``broker``: how the process that is asked sees the one that wakes workers, if any:
+    ``connected``, ``address`` and ``since`` (Unix, s).
+    """
     members = await store.members()
     rings = [await ring_document(store, group) for group in await store.groups()]
     active = await store.jobs(bound=True, active=True, limit=10000)
@@ -147,7 +151,8 @@ async def status_document(store: Store) -> Document:
         "rings": rings,
         "jobs": {state.value: states[state.value] for state in JobState if not state.ended},
         "queues": queue_documents(census),
-        "warnings": warnings(members, rings, active),
+        "broker": broker,
+        "warnings": [*warnings(members, rings, active), *_broker_warnings(broker)],
     }
 
 
@@ -176,6 +181,15 @@ def warnings(members: list[Member], rings: list[Document], active: list[Job]) ->
     if retrying:
         found.append(f"{retrying} jobs meet errors and are being tried again: see holdfast jobs")
     return found
+
+
+def _broker_warnings(broker: Document | None) -> list[str]:
+    if broker is None or broker["connected"]:
+        return []
+    return [
+        f"the broker at {broker['address']} is not connected; nothing is lost, "
+        "workers of queues are woken by the database meanwhile"
+    ]
 
 
 async def explain(store: Store, obj: ObjectRef) -> Document | None:

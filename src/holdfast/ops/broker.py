@@ -31,7 +31,7 @@ class BrokerMetrics(Collector):
         )
         hints = CounterMetricFamily(
             "holdfast_broker_hints",
-            "Hints about queues: sent (confirmed by the broker), or dropped by it and sent by NOTIFY",
+            "Hints about queues: sent (the broker confirmed it), or dropped (NOTIFY was used)",
             labels=["outcome"],
         )
         hints.add_metric(["sent"], counts.sent)

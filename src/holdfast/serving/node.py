@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from holdfast.serving.front.admin import Admin
 from holdfast.serving.front.answers import Answer, json_answer
 from holdfast.serving.front.audit import Audit
 from holdfast.serving.front.http import Connection, Request, Sink
-from holdfast.serving.front.keys import AdminKeys
+from holdfast.serving.front.keys import KEY_VARIABLE, AdminKeys
 from holdfast.serving.front.metrics import CONTENT_TYPE, text
 from holdfast.serving.front.openapi import openapi
 from holdfast.serving.front.queries import BASE as PUBLIC
@@ -31,16 +32,18 @@ from holdfast.serving.front.queries import Queries, path_of
 from holdfast.serving.generations.mounted import Mounter
 from holdfast.serving.generations.registry import Registry
 from holdfast.serving.packages.store import PackageStore
+from holdfast.serving.peers import LOOK_S, NODES_PATH, Peers
 from holdfast.serving.pool.spawner import Spawner
+from holdfast.serving.presence import Presence
 from holdfast.serving.settings import NodeSettings
 
-NOT_ALIVE_FILE: Final = "apinode-not-alive.txt"
 _SWEEP_S: Final = 1.0
 _HEAL_S: Final = 15.0
 _CLOSING_S: Final = 1.0  # how long idle connections have to ask once more, and be told to leave
 _LOOK_S: Final = 0.02
 _BACKLOG: Final = 4096
 _HERE: Final = frozenset({"127.0.0.1", "::1"})
+_ANYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - what is compared with
 
 
 class Node:
@@ -51,9 +54,7 @@ class Node:
         self.connections: set[Connection] = set()
         self.closing = False  # every answer is the last of its connection
         self.held_bytes = 0
-        self.draining = False
         self.stopped: asyncio.Event = asyncio.Event()
-        self._data = data
         self._loop = asyncio.get_running_loop()
         self._scratch = _fresh(data / "scratch", os.getpid())
         packages = settings.packages
@@ -68,13 +69,18 @@ class Node:
         self.registry = Registry(data / "services", store, mounter)
         self._audit = Audit(data / "audit", settings.audit)
         self._queries = Queries(self.registry, self._audit, self._loop.time)
+        self.peers = Peers(data, settings.node)
+        self.presence = Presence(
+            data, self.peers, settings.node.zone, lambda: self.registry.settled
+        )
+        self.replace: Callable[[], None] | None = None  # puts a successor in its place
+        self._zone = settings.node.zone
         self._admin = Admin(
             self.registry,
-            AdminKeys(data),
+            AdminKeys(data, os.environ.get(KEY_VARIABLE, "")),
             packages,
             self._scratch,
-            self.begin_drain,
-            self.status,
+            self,
         )
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -96,9 +102,12 @@ class Node:
             )
         except OSError as error:
             raise ConfigError(f"{self.address()} cannot be listened on: {error}.") from None
+        if self.settings.host not in _ANYWHERE:
+            self.peers.here(f"http://{self.address()}")
         self._tasks.append(self._loop.create_task(self._sweep()))
         await self.registry.start()
         self._tasks.append(self._loop.create_task(self._heal()))
+        self._tasks.append(self._loop.create_task(self._look()))
 
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET
@@ -114,21 +123,24 @@ class Node:
         return int(sockets[0].getsockname()[1]) if sockets else self.settings.port
 
     def address(self) -> str:
-        return f"{self.settings.host}:{self.settings.port}"
+        host = self.settings.host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     def listening_fd(self) -> int:
         """The socket that a successor takes over."""
         return self._server.sockets[0].fileno() if self._server is not None else -1
 
-    def begin_drain(self, notice_s: float | None = None) -> None:
+    def begin_drain(self, *, succeeded: bool = False) -> None:
         """Drain, in the background; a second call changes nothing.
 
-        ``notice_s`` 0: a successor listens on the same port already, nobody needs notice.
+        ``succeeded``: another process listens on the same port already, nobody needs notice. Nor
+        does anybody for as long as the node has been out of the pool already.
         """
-        if not self.draining:
-            self.draining = True
-            notice = self.settings.drain_notice_s if notice_s is None else notice_s
-            self._tasks.append(self._loop.create_task(self._drain(notice, notice_s == 0.0)))
+        if not self.presence.draining:
+            out_s = self.presence.out_for_s()
+            self.presence.draining = True
+            notice_s = 0.0 if succeeded else max(0.0, self.settings.drain_notice_s - out_s)
+            self._tasks.append(self._loop.create_task(self._drain(notice_s, succeeded)))
 
     async def _drain(self, notice_s: float, succeeded: bool) -> None:
         """The probe says no; whoever comes is answered and told to come to another (D17)."""
@@ -136,7 +148,9 @@ class Node:
         self.closing = True
         if succeeded and self._server is not None:
             self._server.close()
-        await asyncio.sleep(_CLOSING_S if succeeded else min(_CLOSING_S, notice_s))
+        await asyncio.sleep(
+            _CLOSING_S if succeeded else min(_CLOSING_S, self.settings.drain_notice_s)
+        )
         if self._server is not None:
             self._server.close()
         try:
@@ -162,6 +176,7 @@ class Node:
         for connection in list(self.connections):
             connection.abort()
         await self._spawner.stop()
+        await self.peers.close()
         await asyncio.to_thread(self._audit.close)
         shutil.rmtree(self._scratch, ignore_errors=True)
         current = asyncio.current_task()
@@ -174,6 +189,11 @@ class Node:
         while True:
             await asyncio.sleep(_HEAL_S)
             await self.registry.heal()
+
+    async def _look(self) -> None:
+        while True:
+            await self.peers.look()
+            await asyncio.sleep(LOOK_S)
 
     async def _sweep(self) -> None:
         while True:
@@ -201,6 +221,8 @@ class Node:
             raise NotFoundError("There is nothing here that takes this method.")
         if path == "isAlive":
             return self._alive()
+        if path == NODES_PATH:
+            return json_answer(self.presence.document())
         if path == "metrics":
             if connection.peer not in _HERE:
                 self._admin.check(request)
@@ -214,17 +236,8 @@ class Node:
         )
 
     def _alive(self) -> Answer:
-        why = self._why_not_alive()
+        why = self.presence.why_not()
         return json_answer({"alive": not why, "reason": why or None}, 503 if why else 200)
-
-    def _why_not_alive(self) -> str:
-        if self.draining:
-            return "draining"
-        if not self.registry.settled:
-            return "loading"
-        if (self._data / NOT_ALIVE_FILE).exists():
-            return f"forced down by {NOT_ALIVE_FILE}"
-        return ""
 
     def _of_service(self, parts: list[str], request: Request) -> Answer:
         """Documents of one service: OpenAPI, and whether it would answer."""
@@ -234,7 +247,7 @@ class Node:
             self._queries.authorise(mounted, request.authorization)
             return json_answer(openapi(mounted))
         if parts[1:] in (["isReady"], ["v2", "health", "ready"]):
-            ready = runtime.ready and not self._why_not_alive()
+            ready = runtime.ready and not self.presence.why_not()
             reason = None if runtime.ready else runtime.why_not()
             return json_answer({"ready": ready, "reason": reason}, 200 if ready else 503)
         if parts[1:] == ["v2", "health", "live"]:
@@ -258,19 +271,23 @@ class Node:
         return {
             "version": __version__,
             "pid": os.getpid(),
-            "state": "draining" if self.draining else "serving",
-            "alive": not self._why_not_alive(),
-            "reason": self._why_not_alive() or None,
+            "state": "draining" if self.presence.draining else "serving",
+            "alive": not self.presence.why_not(),
+            "reason": self.presence.why_not() or None,
             "startedOn": int(self._started * 1000),
             "connections": len(self.connections),
+            "queries": self.registry.queries(),
             "services": len(self.registry.services),
+            "zone": self._zone,
+            "nodes": self.peers.urls(),
+            "drainNoticeS": self.settings.drain_notice_s,
         }
 
     def _gauges(self) -> dict[str, float]:
         return {
             "connections": len(self.connections),
             "held_bytes": self.held_bytes,
-            "alive": float(not self._why_not_alive()),
+            "alive": float(not self.presence.why_not()),
             "audit_written": self._audit.written,
             "audit_dropped": self._audit.dropped,
         }

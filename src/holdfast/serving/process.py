@@ -68,6 +68,7 @@ class _Process:
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGINT, self._stop)
         loop.add_signal_handler(signal.SIGUSR2, self._succeed)
+        node.replace = self._succeed
         try:
             await node.start(listening_of(left) if left is not None else None)
             ready(node)
@@ -78,12 +79,12 @@ class _Process:
             await node.stop()
 
     def _stop(self) -> None:
-        if self._node.draining:
+        if self._node.presence.draining:
             self._later(self._node.stop())
         self._node.begin_drain()
 
     def _succeed(self) -> None:
-        if not self._succeeding and not self._node.draining:
+        if not self._succeeding and not self._node.presence.draining:
             self._succeeding = True
             self._later(self._hand_over())
 
@@ -92,7 +93,7 @@ class _Process:
         node.registry.frozen = True
         try:
             if await start_successor(self._argv, node.listening_fd(), self._held):
-                node.begin_drain(notice_s=0.0)
+                node.begin_drain(succeeded=True)
                 return
             sys.stderr.write("holdfast: the successor did not start; this process goes on\n")
         except OSError as error:

@@ -34,6 +34,18 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_max_s: float = 60.0
 
 
+class PlaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the node is. ``url``: how clients reach it, if not by host and port as listened on.
+
+    ``peers``: URLs of other nodes, of which more are learned; its own among them is no harm.
+    ``zone``: nodes of one zone are upgraded one after the other, before those of the next.
+    """
+
+    url: str = ""
+    zone: str = ""
+    peers: tuple[str, ...] = ()
+
+
 class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The query audit. ``sampling``: the share of queries written; errors always are."""
 
@@ -58,6 +70,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of it. ``connections``: databases for SQL endpoints, name to URL."""
 
     http: HttpSettings = HttpSettings()
+    node: PlaceSettings = PlaceSettings()
     audit: AuditSettings = AuditSettings()
     packages: PackageSettings = PackageSettings()
     workers: WorkerSettings = WorkerSettings()

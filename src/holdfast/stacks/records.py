@@ -9,6 +9,7 @@ import msgspec
 from holdfast.stacks.model import (
     EVENT_REASON_CHARS_MAX,
     Action,
+    Event,
     Resource,
     Stack,
     Status,
@@ -75,6 +76,13 @@ def stack_told(
         reason=reason,
         at=at,
     )
+
+
+def event_written(event: Event) -> Write:
+    """A line of history, once."""
+    values = msgspec.to_builtins(event)
+    del values["id"]
+    return Write(verb="insert", kind=EVENT, id=event.id, values=_bounded(values))
 
 
 def _line(key: UUID, **values: Json) -> Write:

@@ -59,6 +59,7 @@ class AppParts:
     whose lease can be trusted. ``find_node``: node name or UUID -> UUID;
     ``remarks``: what is to be said of a node with a job. ``lease_s``: that of members.
     ``waker``: told when the event log grows.
+    ``broker``: what the status shows of it.
     """
 
     identity: Identity

@@ -46,9 +46,13 @@ FindNode = Callable[[str], Awaitable[UUID | None]]
 Remarks = Callable[[UUID], Awaitable[list[str]]]
 """What a product has to say about a node with a job, as sentences."""
 
+BrokerView = Callable[[], dict[str, Any] | None]
+"""What is to be shown of the broker, if there is one."""
+
 TheStore: TypeAlias = NamedDependency[SkipValidation[Store]]
 TheFinder: TypeAlias = NamedDependency[SkipValidation[FindNode]]
 TheRemarks: TypeAlias = NamedDependency[SkipValidation[Remarks]]
+TheBroker: TypeAlias = NamedDependency[SkipValidation[BrokerView]]
 
 Document = dict[str, Any]
 _READ = {"policy": "cluster:read"}
@@ -66,9 +70,9 @@ async def index() -> Document:
 
 
 @get("/v1/status", opt=_READ)
-async def show_status(store: TheStore) -> Document:
+async def show_status(store: TheStore, broker: TheBroker) -> Document:
     """Everything at once, with what is wrong (I7, P17)."""
-    return await status_document(store)
+    return await status_document(store, broker())
 
 
 @get("/v1/members", opt=_READ)
@@ -236,7 +240,14 @@ _ROUTES = [
 ]
 
 
-def api(store: Store, find_node: FindNode, desk: EventDesk, remarks: Remarks, posts: Posts) -> Api:
+def api(
+    store: Store,
+    find_node: FindNode,
+    desk: EventDesk,
+    remarks: Remarks,
+    posts: Posts,
+    broker: BrokerView,
+) -> Api:
     """The cluster API over a store."""
     wired = {
         "store": Provide(lambda: store, sync_to_thread=False),
@@ -244,6 +255,7 @@ def api(store: Store, find_node: FindNode, desk: EventDesk, remarks: Remarks, po
         "remarks": Provide(lambda: remarks, sync_to_thread=False),
         "desk": Provide(lambda: desk, sync_to_thread=False),
         "posts": Provide(lambda: posts, sync_to_thread=False),
+        "broker": Provide(lambda: broker, sync_to_thread=False),
     }
 
     def routes(path: str) -> Router:

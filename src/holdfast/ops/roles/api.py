@@ -98,9 +98,7 @@ async def run(process: RoleProcess) -> int:
                 int(sock.getsockname()[1]): name
                 for name, sock in zip(own_ports(settings.api), sockets[1:], strict=True)
             }
-            application = assemble(
-                process, store, ports, standing, registry, key, waker, broker
-            )
+            application = assemble(process, store, ports, standing, registry, key, waker, broker)
             assembled.append(application)
             server = ApiServer(application, sockets, settings.web)
             serving = asyncio.create_task(server.run())

@@ -54,9 +54,7 @@ async def opened() -> AsyncGenerator[Front]:
                 registry.register(BrokerMetrics(broker))
             own = settings.api.ports.baremetal
             ports = {own: "baremetal"} if own else {}
-            application = assemble(
-                process, store, ports, standing, registry, key, waker, broker
-            )
+            application = assemble(process, store, ports, standing, registry, key, waker, broker)
             tasks = [
                 asyncio.create_task(standing.keep()),
                 asyncio.create_task(_heed_drain(standing, application)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 from holdfast.errors import HoldfastError
 from holdfast.serving import siblings
@@ -14,6 +14,7 @@ from holdfast.serving.endpoints.prediction import Enricher, PredictionEndpoint
 from holdfast.serving.endpoints.python import CustomModel, ForecastEndpoint, FunctionEndpoint
 from holdfast.serving.endpoints.sql import SqlEndpoint
 from holdfast.serving.errors import LoadError
+from holdfast.serving.packages.expectations import contains
 from holdfast.serving.packages.manifest import (
     ClusteringSpec,
     CustomPredictionSpec,
@@ -85,14 +86,3 @@ def run_tests(service: Service, endpoints: Mapping[str, Endpoint]) -> None:
                 raise LoadError(f"{where} fails: {type(error).__name__}: {error}") from error
             if test.expect is not None and not contains(answer, test.expect):
                 raise LoadError(f"{where} is answered {str(answer)[:500]}, not {test.expect}.")
-
-
-def contains(answer: Any, part: Any) -> bool:
-    """Whether an answer has a part: all members of objects, equal otherwise."""
-    if isinstance(part, dict) and isinstance(answer, dict):
-        whole = cast("dict[Any, Any]", answer)
-        wanted = cast("dict[Any, Any]", part)
-        return all(name in whole and contains(whole[name], value) for name, value in wanted.items())
-    if isinstance(part, float) and isinstance(answer, int | float):
-        return abs(answer - part) <= 1e-6 * max(1.0, abs(part))
-    return bool(answer == part)

@@ -1,4 +1,4 @@
-"""The admin API, as dataikuapi asks it, and what we have beside it (upload, pull, drain)."""
+"""The admin API, as dataikuapi asks it, and what we have beside it (upload, pull, the node)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ import os
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import parse_qs, unquote
 
 import msgspec
 
 from holdfast.errors import ForbiddenError, HoldfastError, InvalidInputError, NotFoundError
-from holdfast.serving.errors import BodyTooLargeError, PackageError
+from holdfast.serving.errors import BodyTooLargeError, PackageError, UnknownGenerationError
 from holdfast.serving.front.answers import Answer, json_answer
 from holdfast.serving.front.http import Request, Sink
 from holdfast.serving.front.keys import AdminKeys
 from holdfast.serving.front.metrics import document
 from holdfast.serving.front.queries import path_of
+from holdfast.serving.front.trial import ask_tests
 from holdfast.serving.generations.mapping import Entry, decode_mapping
 from holdfast.serving.generations.registry import Registry, Runtime
 from holdfast.serving.generations.state import Generation
 from holdfast.serving.packages.fetch import fetch
+from holdfast.serving.peers import Peers
+from holdfast.serving.presence import Presence
 from holdfast.serving.settings import PackageSettings
 
 BASE: Final = "admin/api/"
@@ -70,8 +73,19 @@ class Upload(Sink):
         self.path.unlink(missing_ok=True)
 
 
+class Controlled(Protocol):
+    """What can be asked of the node as a whole. ``replace``: puts a successor in its place."""
+
+    peers: Peers
+    presence: Presence
+    replace: Callable[[], None] | None
+
+    def begin_drain(self) -> None: ...
+    def status(self) -> dict[str, Any]: ...
+
+
 class Admin:
-    """The admin API of one node. ``drain`` begins the node's drain."""
+    """The admin API of one node."""
 
     def __init__(
         self,
@@ -79,15 +93,13 @@ class Admin:
         keys: AdminKeys,
         settings: PackageSettings,
         scratch: Path,
-        drain: Callable[[], None],
-        status: Callable[[], dict[str, Any]],
+        node: Controlled,
     ) -> None:
         self._registry = registry
         self._keys = keys
         self._settings = settings
         self._scratch = scratch
-        self._drain = drain
-        self._status = status
+        self._controlled = node
         self._routes: dict[tuple[str, ...], Handler] = self._table()
 
     def sink(self, request: Request) -> Sink | None:
@@ -131,6 +143,7 @@ class Admin:
             ("POST", *generations, "actions", "upload"): self._upload,
             ("POST", *generations, "actions", "pull"): self._pull,
             ("POST", *generations, "*", "preload"): self._preload,
+            ("POST", *generations, "*", "test"): self._test,
             ("POST", *actions, "enable"): self._enable,
             ("POST", *actions, "disable"): self._disable,
             ("POST", *actions, "setMapping"): self._set_mapping,
@@ -143,6 +156,11 @@ class Admin:
             ("GET", "metrics"): self._metrics,
             ("GET", "node"): self._node,
             ("POST", "node", "drain"): self._begin_drain,
+            ("POST", "node", "out"): self._out,
+            ("POST", "node", "back"): self._back,
+            ("POST", "node", "replace"): self._replace,
+            ("POST", "node", "peers"): self._add_peer,
+            ("DELETE", "node", "peers"): self._remove_peer,
             ("DELETE", "cached-code-envs"): self._nothing_cached,
             ("DELETE", "model-cache"): self._nothing_cached,
             ("POST", "cached-code-envs"): self._no_code_envs,
@@ -203,6 +221,13 @@ class Admin:
         await self._registry.preload(service, generation)
         return _EMPTY
 
+    async def _test(self, request: Request, service: str, generation: str) -> Answer:
+        mounted = self._registry.get(service).mounted.get(generation)
+        if mounted is None:
+            raise UnknownGenerationError(f"No generation {generation!r} is loaded: preload it.")
+        asked, faults = await ask_tests(mounted)
+        return json_answer({"asked": asked, "faults": faults})
+
     async def _import(self, request: Request, service: str) -> Answer:
         path = Path(_parameter(request, "filePath"))
         folders = [Path(folder).resolve() for folder in self._settings.archive_folders]
@@ -262,11 +287,34 @@ class Admin:
         return json_answer(document(self._registry))
 
     async def _node(self, request: Request) -> Answer:
-        return json_answer(self._status())
+        return json_answer(self._controlled.status())
 
     async def _begin_drain(self, request: Request) -> Answer:
-        self._drain()
-        return json_answer(self._status(), 202)
+        async with self._controlled.presence.leaving(force=_forced(request)):
+            self._controlled.begin_drain()
+        return json_answer(self._controlled.status(), 202)
+
+    async def _out(self, request: Request) -> Answer:
+        await self._controlled.presence.out(force=_forced(request))
+        return json_answer(self._controlled.status())
+
+    async def _back(self, request: Request) -> Answer:
+        self._controlled.presence.back()
+        return json_answer(self._controlled.status())
+
+    async def _replace(self, request: Request) -> Answer:
+        if self._controlled.replace is None:
+            raise NotHereError("This node is part of another program: restart that.")
+        self._controlled.replace()
+        return json_answer(self._controlled.status(), 202)
+
+    async def _add_peer(self, request: Request) -> Answer:
+        await self._controlled.peers.add(_parameter(request, "url"))
+        return json_answer(self._controlled.status())
+
+    async def _remove_peer(self, request: Request) -> Answer:
+        await self._controlled.peers.remove(_parameter(request, "url"))
+        return json_answer(self._controlled.status())
 
     async def _nothing_cached(self, request: Request) -> Answer:
         return json_answer({"deleted": []})
@@ -298,6 +346,10 @@ def _generation(runtime: Runtime, generation: Generation) -> dict[str, Any]:
         "mapped": any(entry.generation == name for entry in runtime.state.mapping),
         "digest": generation.digest,
     }
+
+
+def _forced(request: Request) -> bool:
+    return _parameter(request, "force", "") in ("1", "true", "yes")
 
 
 def _object(request: Request) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Keys: how they come with a request, and the admin's, kept as digests.
 
-The first admin key is made at the first start and written to ``admin.key`` (mode 0600); there
-is no default.
+The first admin key is made at the first start, or told in ``HOLDFAST_APINODE_KEY`` (so that several
+nodes can have one), and written to ``admin.key`` (mode 0600); there is no default.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from holdfast.serving.generations.state import write_durably
 
 KEY_FILE: Final = "admin.key"
 _LIST_FILE: Final = "admin-keys.json"
+KEY_VARIABLE: Final = "HOLDFAST_APINODE_KEY"
+_TOLD_MIN: Final = 16
 _KEYS_MAX: Final = 1000
 _TEXT_MAX: Final = 1000
 
@@ -72,7 +74,8 @@ def key_of(authorization: bytes) -> str | None:
 class AdminKeys:
     """The keys of one data directory. Methods that change something block for a moment."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, told: str = "") -> None:
+        """``told``: the first key, if none is there yet; raises ``ConfigError`` for a short one."""
         self._path = data / _LIST_FILE
         self._keys: dict[str, AdminKey] = {}
         if self._path.exists():
@@ -82,7 +85,9 @@ class AdminKeys:
                 raise ConfigError(f"{self._path} cannot be read: {error}. Mend it.") from None
             self._keys = {key.id: key for key in keys}
         else:
-            key, _ = self._add(NewKey(label="first", description="made at the first start"))
+            if told and len(told) < _TOLD_MIN:
+                raise ConfigError(f"{KEY_VARIABLE} has at least {_TOLD_MIN} characters.")
+            key, _ = self._add(NewKey(label="first", description="of the first start"), told)
             write_durably(data / KEY_FILE, key.encode() + b"\n")
             self._write()
 
@@ -130,8 +135,8 @@ class AdminKeys:
         del self._keys[key_id]
         self._write()
 
-    def _add(self, wanted: NewKey) -> tuple[str, AdminKey]:
-        key = secrets.token_urlsafe(32)
+    def _add(self, wanted: NewKey, told: str = "") -> tuple[str, AdminKey]:
+        key = told or secrets.token_urlsafe(32)
         made = AdminKey(
             id=secrets.token_hex(8),
             sha256=hashlib.sha256(key.encode()).hexdigest(),

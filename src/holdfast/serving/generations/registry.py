@@ -135,6 +135,14 @@ class Registry:
             raise UnknownServiceError(f"There is no service {service[:100]!r} on this node.")
         return found
 
+    def queries(self) -> int:
+        """How many are under way."""
+        return sum(
+            mounted.pool.size
+            for runtime in self.services.values()
+            for mounted in (*runtime.mounted.values(), *runtime.draining)
+        )
+
     def _thaw(self) -> None:
         if self.frozen:
             raise UnavailableError("The node is being replaced by its successor: repeat it soon.")

@@ -43,6 +43,7 @@ class Pool:
         self.workers: set[WorkerLine] = set()
         self.queue = FairQueue(spec.queue * spec.ceil)
         self.actions: dict[str, frozenset[str]] = {}
+        self.first_actions: dict[str, str] = {}
         self.deaths = 0
         self.retries = 0
         self.last_failure = ""
@@ -117,6 +118,11 @@ class Pool:
         return any(worker.ready for worker in self.workers)
 
     @property
+    def size(self) -> int:
+        """Queries that wait or are being worked on."""
+        return self.queue.size + sum(len(worker.inflight) for worker in self.workers)
+
+    @property
     def quarantined(self) -> bool:
         """Whether its workers died so often that they are left alone for a while."""
         return self._quarantined_until > self._clock()
@@ -162,6 +168,7 @@ class Pool:
     def worker_ready(self, worker: WorkerLine, ready: Ready) -> None:
         for endpoint, (vectorised, actions) in ready.endpoints.items():
             self.actions[endpoint] = frozenset(actions)
+            self.first_actions[endpoint] = actions[0]
             self.queue.add_line(endpoint, vectorised=vectorised)
         self._idle.append(worker)
         if self._first is not None and not self._first.done():

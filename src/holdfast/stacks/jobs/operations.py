@@ -15,9 +15,12 @@ from holdfast.core.stepping import LOST
 from holdfast.errors import HoldfastError, NotFoundError
 from holdfast.stacks.compiling import Compiled
 from holdfast.stacks.contexts import Contexts, notes_of, with_target
+from holdfast.stacks.hot import HotError
 from holdfast.stacks.hot.plan import CompiledResource
 from holdfast.stacks.hot.properties import changes, validate_and_resolve
-from holdfast.stacks.jobs.kinds import RESOURCE, Args, ItemArgs, Unbound, args_of, moment_of
+from holdfast.stacks.jobs import hooks
+from holdfast.stacks.jobs.kinds import RESOURCE, ItemArgs, Unbound, args_of, moment_of
+from holdfast.stacks.jobs.memos import Memo, failed, memo_of
 from holdfast.stacks.model import Action, Op, Resource, Stack, Status, View, resource_id
 from holdfast.stacks.parts import Parts
 from holdfast.stacks.records import deleted, inserted, told, updated
@@ -36,22 +39,8 @@ log = structlog.get_logger(__name__)
 
 STEP = "work"
 OUTSIDE_S = 7 * 86_400.0  # a step's own limit; the stack's deadline comes long before
-# Ends that leave the row as it was: nothing was begun.
-UNTOUCHED = frozenset({"superseded", "dependency_failed", "stack_gone"})
 _STILL = "state changed"
 DOCUMENTS = ("properties", "attributes", "data")  # of a row, that may hold secrets
-
-
-class Memo(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operation remembers. ``row`` and ``action`` differ from the item's in a replacement.
-
-    ``started``: when the row was first said to be IN_PROGRESS. ``data``: the type's notes.
-    """
-
-    row: UUID
-    action: Action
-    started: float | None = None
-    data: dict[str, Json] | None = None
 
 
 class ResourceHandler(Unbound):
@@ -71,36 +60,6 @@ class ResourceHandler(Unbound):
     def closing(self, job: Job, error: JobError, now: float) -> tuple[Write, ...]:
         item = msgspec.convert(job.args, ItemArgs)
         return failed(job, args_of(job), item, job.memo, error, now)
-
-
-def memo_of(memo: Mapping[str, Json], item: ItemArgs) -> Memo:
-    """The memo of an operation, as it was written or as it is at first."""
-    first = {"row": item.row, "action": item.action}
-    return msgspec.convert({**first, **memo}, Memo, strict=False)
-
-
-def failed(
-    job: Job, args: Args, item: ItemArgs, notes: Mapping[str, Json], error: JobError, now: float
-) -> tuple[Write, ...]:
-    """The rows of an operation that failed, or was broken off."""
-    if error.code in UNTOUCHED:
-        return ()
-    memo = memo_of(notes, item)
-    reason = error.message
-    if error.code in {"cancelled", "deadline", "interrupted", "step_timeout"}:
-        reason = f"resources.{item.name}: {memo.action} aborted: {error.message}"
-    row = Resource(id=memo.row, stack=args.stack, name=item.name, type=item.type)
-    return (
-        updated(
-            memo.row,
-            action=memo.action,
-            status=Status.FAILED,
-            reason=reason,
-            traversal=args.traversal,
-            updated_at=now,
-        ),
-        told(job.id, row, memo.action, Status.FAILED, now, reason=reason),
-    )
 
 
 @dataclass(frozen=True)
@@ -135,6 +94,7 @@ class Operation:
         self._item = item
         self._memo = memo_of(notes, item)
         self._begun = begun or self._memo.started is not None
+        self._hooks: frozenset[str] = frozenset()
 
     async def run(self) -> Outcome:
         """One attempt: the row is as it should be, must be asked again, or has failed."""
@@ -199,6 +159,10 @@ class Operation:
         stale = self._stale(view, kind)
         if stale is not None:
             return stale
+        self._hooks = compiled.plan.environment.hooks(resource.name)
+        held = self._held_before(view.row) or self._held_after(view.row)
+        if held is not None:
+            return held
         if view.row.action is Action.INIT or self._memo.action is not Action.UPDATE:
             return await self._create(view, compiled, resource, kind)
         return await self._update(view, compiled, resource, kind)
@@ -275,8 +239,9 @@ class Operation:
         before = row.properties
         waiting = self._memo.started is not None
         failed = row.status is Status.FAILED and not waiting and not kind.mends
+        barred = compiled.plan.environment.restricted_actions(resource.name)
         if row.type != resource.type or failed:
-            return self._replace(row, resource)
+            return self._replace(row, resource, barred)
         change = changes(kind.properties, before, target.properties)
         if change.refused and not waiting:
             names = ", ".join(sorted(change.refused))
@@ -284,20 +249,31 @@ class Operation:
             return self._fail("not_supported", "NotSupported", text)
         same = not change.changed and row.metadata == target.metadata
         if same and not waiting and not kind.always_updates:
-            values = self._closed(row, target, {**target.values, "status": Status.COMPLETE})
+            values = {**target.values, "status": Status.COMPLETE, "reason": _STILL}
+            values = self._closed(row, target, values)
             return Done(writes=(updated(row.id, **values),))
         if change.replacing and not waiting:
-            return self._replace(row, resource)
+            return self._replace(row, resource, barred)
+        if "update" in barred and not waiting:
+            return self._restricted("update")
         ctx = await Contexts(self._parts, self._moment, view.stack).of(
             row, self._memo, target.properties, target.metadata, target.update_policy, before
         )
         outcome = await kind.update(ctx)
         if isinstance(outcome, Replace):
-            return self._replace(row, resource)
+            return self._replace(row, resource, barred)
         return self._after(row, target, outcome)
 
-    def _replace(self, row: Resource, resource: CompiledResource) -> Done:
+    def _restricted(self, action: str) -> Fail:
+        text = f"{action} is restricted for resource."
+        return self._fail("restricted", "ResourceActionRestricted", text)
+
+    def _replace(
+        self, row: Resource, resource: CompiledResource, barred: frozenset[str]
+    ) -> Done | Fail:
         """Go on with a new version; the old one stays until all is well (create before delete)."""
+        if "replace" in barred:
+            return self._restricted("replace")
         fresh = Resource(
             id=resource_id(row.stack, self._args.traversal, row.name),
             stack=row.stack,
@@ -313,6 +289,10 @@ class Operation:
 
     async def _delete(self, stack: Stack, row: Resource) -> Outcome:
         kept = row.deletion_policy != "Delete"
+        self._hooks = await self._hooks_of_deletion(stack, row)
+        held = self._held_before(row)
+        if held is not None:
+            return held
         if row.exists and not kept:
             contexts = Contexts(self._parts, self._moment, stack)
             ctx = await contexts.of(row, self._memo, row.properties, row.metadata, {})
@@ -340,6 +320,44 @@ class Operation:
         }
         return self._after(row, target, await run[Op(self._item.op)](ctx))
 
+    # -- hooks ---------------------------------------------------------------------
+
+    async def _hooks_of_deletion(self, stack: Stack, row: Resource) -> frozenset[str]:
+        """Those of the stack's environment; a source that cannot be read keeps nothing alive."""
+        try:
+            compiled = await self._parts.plans.of(stack)
+        except (HotError, NotFoundError):
+            return frozenset()
+        return compiled.plan.environment.hooks(row.name)
+
+    def _held_before(self, row: Resource) -> Sleep | None:
+        """A ``pre`` hook that nobody has cleared: the row says that it waits, once."""
+        action, job = self._memo.action, self._ctx.job
+        hook = hooks.pending(self._hooks, "pre", action, row.name, job.inbox)
+        if hook is None or self._memo.started is not None or self._memo.finished:
+            return None
+        reason = hooks.waiting_reason(action, hook)
+        if row.status is Status.IN_PROGRESS and row.reason == reason:
+            return Sleep(seconds=hooks.ASK_AGAIN_S)
+        values = {
+            "action": action,
+            "status": Status.IN_PROGRESS,
+            "reason": reason,
+            "traversal": self._args.traversal,
+        }
+        line = hooks.told_waiting(job.id, row, action, hook, self._ctx.now)
+        return Sleep(seconds=hooks.ASK_AGAIN_S, writes=(updated(row.id, **values), line))
+
+    def _held_after(self, row: Resource) -> Outcome | None:
+        """What is finished but for a ``post`` hook: still waits, or is over now."""
+        if not self._memo.finished:
+            return None
+        inbox = self._ctx.job.inbox
+        if hooks.pending(self._hooks, "post", self._memo.action, row.name, inbox):
+            return Sleep(seconds=hooks.ASK_AGAIN_S)
+        over = updated(row.id, status=Status.COMPLETE, reason=_STILL)
+        return Done(writes=(over, *self._told(row, Status.COMPLETE)))
+
     # -- ends ----------------------------------------------------------------------
 
     def _after(self, row: Resource, target: _Target, outcome: Change) -> Outcome:
@@ -349,7 +367,7 @@ class Operation:
             return self._wait(row, target, outcome)
         raise NotFoundError(f"{target.type.name} can only be replaced in an update")
 
-    def _done(self, row: Resource, target: _Target, ready: Ready) -> Done:
+    def _done(self, row: Resource, target: _Target, ready: Ready) -> Done | Sleep:
         data = notes_of(row) if ready.data is None else ready.data
         physical_id = row.physical_id if ready.physical_id is None else ready.physical_id
         values = {
@@ -363,8 +381,21 @@ class Operation:
             "updated_at": self._ctx.now,
         }
         shown = msgspec.structs.replace(row, physical_id=physical_id)
+        action, job = self._memo.action, self._ctx.job
+        hook = hooks.pending(self._hooks, "post", action, row.name, job.inbox)
+        if hook is None:
+            written = updated(row.id, **self._closed(row, target, values))
+            return Done(writes=(written, *self._told(shown, Status.COMPLETE)))
+        values |= {"status": Status.IN_PROGRESS, "reason": hooks.waiting_reason(action, hook)}
         written = updated(row.id, **self._closed(row, target, values))
-        return Done(writes=(written, *self._told(shown, Status.COMPLETE)))
+        line = hooks.told_waiting(job.id, shown, action, hook, self._ctx.now)
+        started = self._memo.started or self._ctx.now
+        memo = msgspec.structs.replace(self._memo, finished=True, started=started)
+        return Sleep(
+            seconds=hooks.ASK_AGAIN_S,
+            memo=msgspec.to_builtins(memo),
+            writes=(written, *self._told(shown), line),
+        )
 
     def _closed(self, row: Resource, target: _Target, values: dict[str, Json]) -> dict[str, Json]:
         """Columns as they may be stored: sealed, where there are secrets among them."""

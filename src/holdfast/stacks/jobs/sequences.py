@@ -14,11 +14,13 @@ import msgspec
 
 from holdfast.core.jobs import Done, Fail, Outcome, Sleep, Step, StepContext
 from holdfast.stacks.jobs.kinds import SEQUENCE, ItemArgs, Unbound, args_of
-from holdfast.stacks.jobs.operations import OUTSIDE_S, Operation, failed
+from holdfast.stacks.jobs.memos import failed
+from holdfast.stacks.jobs.operations import OUTSIDE_S, Operation
 from holdfast.stacks.parts import Parts
 from holdfast.store.model import Job, JobError, Json, Write
 
 STEP = "next"
+READ_AGAIN_S = 15.0  # of waiting, before the job is read again: its inbox may have grown
 WAIT_S = 1.0  # between two looks at what is waited for: nobody wakes a job that runs
 
 
@@ -39,13 +41,15 @@ class SequenceHandler(Unbound):
         item = msgspec.convert(items[number], ItemArgs)
         notes: dict[str, Json] = ctx.memo.get("item", {})
         begun = ctx.resumed or ctx.job.attempt > 1
+        waited_s = 0.0
         while True:
             outcome = await Operation(self._parts, ctx, item, notes, begun=begun).run()
             if isinstance(outcome, Fail):
                 return outcome
             if isinstance(outcome, Sleep):
                 notes, begun = outcome.memo or {}, True
-                if outcome.writes:
+                waited_s += min(outcome.seconds, WAIT_S)
+                if outcome.writes or waited_s > READ_AGAIN_S:
                     return self._on(number, notes, outcome.writes)
                 await asyncio.sleep(min(outcome.seconds, WAIT_S))
                 now = ctx.now + min(outcome.seconds, WAIT_S)

@@ -89,7 +89,11 @@ class Stacks:
         """What is done of its own accord, for as long as the API is served."""
         while True:
             try:
-                await self._retention.purge()
+                await self.forget()
             except HoldfastError as fault:
                 log.warning("stacks.purge_failed", why=fault.message)
             await asyncio.sleep(PURGE_S)
+
+    async def forget(self) -> int:
+        """Forget stacks that were deleted long ago; returns how many."""
+        return await self._retention.purge()

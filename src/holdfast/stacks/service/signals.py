@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import cast
 from uuid import UUID, uuid4, uuid5
 
+from holdfast.errors import InvalidInputError
 from holdfast.stacks.contexts import Contexts
 from holdfast.stacks.errors import (
     ActionInProgressError,
     ActionNotSupportedError,
     EntityNotFoundError,
 )
+from holdfast.stacks.jobs.hooks import hook_key, told_cleared, waiting_reason
 from holdfast.stacks.jobs.kinds import heeding
 from holdfast.stacks.model import QUEUE, Action, Op, Resource, Stack, Status, operation_id, round_id
 from holdfast.stacks.nesting import Moment
@@ -60,6 +62,9 @@ class Signals:
     async def signal(self, stack: Stack, name: str, payload: Json) -> None:
         """Keep what is signalled to a resource. Raises ``ActionNotSupportedError``."""
         row = await self._looks.row(stack, name)
+        if isinstance(payload, dict) and "unset_hook" in payload:
+            await self._clear_hook(stack, row, str(cast("dict[str, Json]", payload)["unset_hook"]))
+            return
         for _ in range(3):  # a policy's signal is for its group
             kept = await self._taken(stack, row, payload)
             if not isinstance(kept, Forward):
@@ -82,6 +87,28 @@ class Signals:
             )
         ctx = await contexts.of(row, None, row.properties, row.metadata, {})
         return await kind.signal(ctx, payload)
+
+    async def _clear_hook(self, stack: Stack, row: Resource, hook: str) -> None:
+        """Let a resource go on that waits at a hook; ``InvalidInputError`` if it does not."""
+        op = Op.DELETE if row.action is Action.DELETE else Op.APPLY
+        if row.status is not Status.IN_PROGRESS or row.reason != waiting_reason(row.action, hook):
+            raise InvalidInputError(
+                f'The "{hook}" hook is not defined on {row.name}, or it does not wait there now: '
+                "see `openstack stack hook poll`"
+            )
+        what = row.id if op is Op.DELETE else row.name
+        own = operation_id(stack.id, stack.traversal, op, what)
+        phases = ("apply", "clean")
+        lines = [round_id(stack.id, stack.traversal, f"{phase}/sequence") for phase in phases]
+        for job in (own, *lines):
+            await self._parts.jobs.signal(job, hook_key(row.name, hook), {})
+
+        async def work(conn: Connection) -> None:
+            now = await conn.fetchval(NOW)
+            await write_rows(conn, ROWS, [told_cleared(own, row, hook, now)])
+            await audit(conn, "stack.clear_hook", stack, {"resource": row.name, "hook": hook})
+
+        await self._db.run(work)
 
     async def _forwarded(self, stack: Stack, to: Forward) -> tuple[Stack, Resource]:
         found = await self._db.fetchrow(BY_PHYSICAL_ID, to.physical_id, stack.root)

@@ -105,7 +105,8 @@ def _effort(ctx: ResourceContext, action: str) -> Wait | None:
 
 def _waiting(ctx: ResourceContext, action: str) -> Wait | None:
     asked: float | None = entries(ctx.properties.get("action_wait_secs")).get(action)
-    seconds: float = ctx.properties["wait_secs"] if asked is None else asked
+    # What failed as it was created has no properties yet, and is deleted all the same.
+    seconds: float = ctx.properties.get("wait_secs", 0) if asked is None else asked
     if seconds < 0:
         return Wait(seconds=WAIT_S_MAX, reason="waits for ever, as told")
     if action != "delete":

@@ -38,6 +38,8 @@ def addresses(url: str) -> list[Address]:
     for part in hosts.split(","):
         own, at, place = part.rpartition("@")
         user = own if at else user
+        if set(user) & set("#?[]"):
+            raise ValueError("has a character in its user or password that must be written as %XX")
         host, port = _place(place, PORTS[scheme])
         login = f"{user}@" if user else ""
         found.append(
@@ -56,5 +58,5 @@ def _place(place: str, default: int) -> tuple[str, int]:
     except ValueError:
         raise ValueError("has a host or a port that is none") from None
     if not host or split.path or split.query or split.fragment:
-        raise ValueError("names no host, or has a character that must be written as %XX")
+        raise ValueError("names no host")
     return (f"[{host}]" if ":" in host else host), port or default

@@ -1,0 +1,5 @@
+"""Fixtures of the client's tests."""
+
+from tests.client.servers import servers
+
+__all__ = ["servers"]

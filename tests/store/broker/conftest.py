@@ -1,0 +1,1 @@
+from tests.rabbitmq import rabbitmq  # noqa: F401
