@@ -5,6 +5,7 @@ Only here, never in production code. They show that the checks can find what the
 - trusting (a conductor): no trust window, and deaf to being told that its lease is over.
   Whatever it had in hand goes on when it wakes up.
 - blind (the gateway): no token check. It executes what an earlier owner sends.
+- greedy (an engine): takes jobs that others run.
 - hasty (any member): judges others by a database that has only just come back, and has not
   watched them itself.
 """
@@ -19,8 +20,9 @@ from holdfast.bmc.gate import Gate
 from holdfast.cli.main import main
 from holdfast.core.lease import TrustWindow
 from holdfast.core.members import Sightings
-from holdfast.store.pg import members
+from holdfast.store.pg import members, queue
 
+DUE = "state in ('queued', 'waiting')"
 FULL_LEASE = "and d.noticed_at + m.lease_s * interval '1 second' < clock_timestamp()"
 
 
@@ -57,6 +59,9 @@ def put_back(bug: str) -> None:
     elif bug == "trusting":
         for name in ("end", "open", "guard"):
             setattr(TrustWindow, name, vars(EndlessTrust)[name])
+    elif bug == "greedy":
+        assert DUE in queue.CLAIM
+        queue.CLAIM = queue.CLAIM.replace(DUE, "state in ('queued', 'waiting', 'running')")
     elif bug == "hasty":
         assert FULL_LEASE in members.REAP
         members.REAP = members.REAP.replace(FULL_LEASE, "")

@@ -39,6 +39,8 @@ class StackCluster(Cluster):
         settings = {
             "HOLDFAST_ENGINE__PROCESSES": str(engines.supervised),
             "HOLDFAST_STACKS__TIMEOUT_S": "600",
+            # Killed as often as here, a supervised engine would soon wait ten seconds each time.
+            "HOLDFAST_SUPERVISOR__BACKOFF_MAX_S": "0.5",
             **engines.settings,
         }
         buggy = {"engine": engines.bug} if engines.bug else {}

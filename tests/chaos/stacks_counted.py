@@ -1,4 +1,4 @@
-"""``Test::Counted``: a resource type whose things are kept, and counted, by a server of the test.
+"""Resource types of the tests. ``Test::Counted`` is one whose things are kept, and counted, by a server of the test.
 
 The engines load it as any stranger's plug-in (see ``plug_in``). Every call tells the provider which
 process makes it, in which run of a method, and when that process last made sure that it may act.
@@ -6,6 +6,7 @@ process makes it, in which run of a method, and when that process last made sure
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -27,6 +28,8 @@ from holdfast.stacks.resource import (
 )
 
 NAME: Final = "Test::Counted"
+HANGS: Final = "Test::Hangs"
+BLOCKS_S: Final = 60.0
 URL: Final = "TEST_COUNTED_URL"
 REFUSED: Final = 422
 
@@ -121,9 +124,34 @@ class Counted(Base):
         return Ready()
 
 
-def types() -> dict[str, Counted]:
+class Hangs(Base):
+    """What its handler does when it is created, and how badly that ends."""
+
+    name = HANGS
+    description = "Never gets done."
+
+    @property
+    def properties(self) -> dict[str, PropertySchema]:
+        return {"how": PropertySchema("string", "waits, deaf, blocks or raises.", required=True)}
+
+    async def create(self, ctx: ResourceContext) -> Progress:
+        how = ctx.properties["how"]
+        if how == "raises":
+            raise KeyError("a bug of the plug-in")
+        if how == "blocks":
+            time.sleep(BLOCKS_S)  # noqa: ASYNC251 - that is the fault
+            return Ready()
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                if how != "deaf":
+                    raise
+
+
+def types() -> dict[str, Base]:
     """What the entry point gives."""
-    return {NAME: Counted()}
+    return {NAME: Counted(), HANGS: Hangs()}
 
 
 def plug_in(folder: Path, root: Path) -> str:

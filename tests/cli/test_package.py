@@ -66,7 +66,7 @@ def test_a_package_is_deployed_on_all_nodes_or_switched_to_on_none(
         assert answer.body["apiContext"]["serviceGeneration"] == "v2"
         status = json.loads(run("-o", "json", "apinode", "status", "--node", first.url).output)
         assert status["alive"] is True
-        assert run("apinode", "drain", "--node", first.url).exit_code == 0
+        assert run("apinode", "drain", "--force", "--node", first.url).exit_code == 0
         assert first.wait() == 0
     finally:
         for node in nodes:

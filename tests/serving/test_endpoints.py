@@ -21,6 +21,7 @@ from holdfast.serving.endpoints.loading import load, run_tests
 from holdfast.serving.endpoints.models import ForestEngine
 from holdfast.serving.errors import EndpointKindError, LoadError, QueryError
 from holdfast.serving.packages.build import Built
+from holdfast.serving.packages.expectations import contains
 from holdfast.serving.packages.opening import Limits, open_package
 
 

@@ -112,6 +112,7 @@ def test_a_failure_names_the_resource_and_lets_those_behind_it_be(house: House):
         assert (done.action, done.status) == (Action.CREATE, Status.FAILED)
         assert done.reason == "Resource CREATE failed: ValueError: resources.b: b cannot be"
         assert not rows["c"].exists
+        assert rows["b"].properties["value"] == 1, "whoever deletes it may need what it was made of"
         await house.check_reality()
 
     house.play(main())

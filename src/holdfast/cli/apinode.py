@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from holdfast.cli.apinode_upgrade import upgrade
 from holdfast.cli.context import Cli
 from holdfast.errors import UnavailableError
 
@@ -16,6 +17,9 @@ DATA_DEFAULT = "./apinode"
 @click.group()
 def apinode() -> None:
     """Query nodes: each stands alone, with its packages on its own disk."""
+
+
+apinode.add_command(upgrade)
 
 
 _data = click.option(
@@ -75,11 +79,53 @@ def status(obj: Cli, node: str, data: Path) -> None:
 
 @apinode.command("drain")
 @click.option("--node", default="http://127.0.0.1:12000", show_default=True, help="Its URL.")
+@click.option("--force", is_flag=True, help="Even if no other node is alive.")
 @_data
 @click.pass_obj
-def drain(obj: Cli, node: str, data: Path) -> None:
-    """Ask a node to leave: its probe says no, it answers on for a while, then it stops."""
-    _show(obj, call_node(node, data, "POST", "node/drain"))
+def drain(obj: Cli, node: str, force: bool, data: Path) -> None:
+    """Ask a node to leave: its probe says no, it answers on for a while, then it stops.
+
+    The last node alive does not go: it looks at the others it knows ([node] peers).
+    """
+    _show(obj, call_node(node, data, "POST", f"node/drain?force={int(force)}"))
+
+
+@apinode.command("out")
+@click.option("--node", default="http://127.0.0.1:12000", show_default=True, help="Its URL.")
+@click.option("--force", is_flag=True, help="Even if no other node is alive.")
+@_data
+@click.pass_obj
+def out(obj: Cli, node: str, force: bool, data: Path) -> None:
+    """Take a node out of the pool: its probe says no, and it answers whoever comes (D17)."""
+    _show(obj, call_node(node, data, "POST", f"node/out?force={int(force)}"))
+
+
+@apinode.command("back")
+@click.option("--node", default="http://127.0.0.1:12000", show_default=True, help="Its URL.")
+@_data
+@click.pass_obj
+def back(obj: Cli, node: str, data: Path) -> None:
+    """Bring a node back into the pool (D20)."""
+    _show(obj, call_node(node, data, "POST", "node/back"))
+
+
+@apinode.command("peers")
+@click.option("--node", default="http://127.0.0.1:12000", show_default=True, help="Its URL.")
+@click.option("--add", help="URL of a node it shall know; the others learn of it.")
+@click.option("--remove", help="URL of a node it shall forget.")
+@_data
+@click.pass_obj
+def peers(obj: Cli, node: str, add: str | None, remove: str | None, data: Path) -> None:
+    """The nodes that a node knows and names to clients (D10, D11)."""
+    from urllib.parse import quote
+
+    found = call_node(node, data, "GET", "node")
+    if add:
+        found = call_node(node, data, "POST", f"node/peers?url={quote(add, safe='')}")
+    if remove:
+        found = call_node(node, data, "DELETE", f"node/peers?url={quote(remove, safe='')}")
+    nodes: list[str] = found["nodes"]
+    obj.show({"nodes": nodes}, ["node"], [[url] for url in nodes])
 
 
 def _show(obj: Cli, document: dict[str, Any]) -> None:
@@ -90,7 +136,8 @@ def call_node(node: str, data: Path, method: str, path: str) -> dict[str, Any]:
     """One call of a node's admin API, with the key of HOLDFAST_APINODE_KEY or of its directory."""
     import asyncio
 
-    from holdfast.cli.package import NodeApi, admin_key
+    from holdfast.cli.package import admin_key
+    from holdfast.serving.operating.api import NodeApi
 
     async def call() -> dict[str, Any]:
         async with NodeApi(node, admin_key(data)) as api:

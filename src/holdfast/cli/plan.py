@@ -134,7 +134,10 @@ def _plan_baremetal(
 @click.option("--load-max", type=click.FloatRange(0, 1, min_open=True), help="[0.6]")
 @click.option("--pool", "pool_max", type=COUNT, help="database.pool_max.  [as configured]")
 @click.option(
-    "--overflow", "pool_overflow", type=click.IntRange(min=0), help="Above the pool.  [20]"
+    "--overflow",
+    "pool_overflow",
+    type=click.IntRange(min=0),
+    help="Above the pool.  [as configured]",
 )
 @click.option("--max-connections", "connections_max", type=COUNT, help="Of the database.  [100]")
 @_with_costs
@@ -159,6 +162,7 @@ def _controllers(obj: Cli, given: dict[str, Any]) -> Controllers:
     settings = obj.load().settings
     configured = {
         "pool_max": settings.database.pool_max,
+        "pool_overflow": settings.engine.pool_overflow,
         "jobs_max": settings.engine.jobs_max,
     }
     return Controllers(**{**configured, **given})

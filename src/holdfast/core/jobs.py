@@ -43,6 +43,7 @@ class Fail(msgspec.Struct, frozen=True, kw_only=True):
 
     code: str
     message: str
+    writes: tuple[Write, ...] = ()  # of an unbound job without clean-up: rows, before ``closing``
 
 
 Outcome: TypeAlias = Done | Sleep | Fail

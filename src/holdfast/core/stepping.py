@@ -50,6 +50,7 @@ from holdfast.store.model import (
     ObjectRef,
     StepEnd,
     StepSleep,
+    Write,
 )
 
 log = structlog.get_logger(__name__)
@@ -226,7 +227,7 @@ class StepRunner:
         job = ctx.job
         if isinstance(outcome, Fail):
             error = JobError(code=outcome.code, message=outcome.message[:2000])
-            return await self._finish(plan, ctx, step, JobState.FAILED, error)
+            return await self._finish(plan, ctx, step, JobState.FAILED, error, outcome.writes)
         memo = _kept(job, outcome.memo)
         if isinstance(outcome, Sleep):
             return await self._writes.sleep_step(
@@ -263,7 +264,13 @@ class StepRunner:
         return await self._end(plan, ctx, step, state, error, outcome)
 
     async def _finish(
-        self, plan: Plan, ctx: StepContext, step: Step, state: JobState, error: JobError | None
+        self,
+        plan: Plan,
+        ctx: StepContext,
+        step: Step,
+        state: JobState,
+        error: JobError | None,
+        writes: tuple[Write, ...] = (),
     ) -> Job:
         """Lead to a bad end: through the clean-up steps if there are any left."""
         cleanup = plan.handler.cleanup
@@ -275,7 +282,7 @@ class StepRunner:
             if ending:  # a clean-up step failed: the first cause is what counts
                 state = JobState(ending["state"])
                 error = JobError(**ending["error"]) if ending["error"] else None
-            return await self._end(plan, ctx, step, state, error, Done())
+            return await self._end(plan, ctx, step, state, error, Done(writes=writes))
         memo = {k: v for k, v in ctx.job.memo.items() if k != RETRY}
         memo.setdefault(ENDING, {"state": state, "error": _plain(error)})
         end = StepEnd(

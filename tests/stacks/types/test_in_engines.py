@@ -138,7 +138,7 @@ def test_a_template_is_a_type_whose_outputs_are_attributes(
         }
         plain = house.source
         monkeypatch.setattr(
-            house, "source", lambda wanted: replace(plain(wanted), files={"box.yaml": BOX})
+            house, "source", lambda wanted, _: replace(plain(wanted), files={"box.yaml": BOX})
         )
         rows = await complete(house, await house.create(resources))
         found = rows["name"].attributes["value"]

@@ -97,7 +97,11 @@ class Works:
 
     async def connected(self) -> None:
         await until(lambda: all(broker.state.connected for broker in self.brokers))
-        async with await aio_pika.connect(self.url) as connection, connection.channel() as channel:
+        async with (
+            asyncio.timeout(20),
+            await aio_pika.connect(self.url) as connection,
+            connection.channel() as channel,
+        ):
             while True:
                 queue = await declare(channel, self.queue)
                 if queue.declaration_result.consumer_count == len(self.brokers) - 1:

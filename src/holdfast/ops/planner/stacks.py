@@ -52,7 +52,7 @@ class Controllers(msgspec.Struct, frozen=True, kw_only=True):
     pool_max: Count = 10
     """``database.pool_max``, of each process (X18)."""
     pool_overflow: Annotated[int, msgspec.Meta(ge=0)] = 20
-    """Connections a process may open above its pool (X18)."""
+    """``engine.pool_overflow``: connections above the pool (X18), of engines only."""
     jobs_max: Count = 100
     """``engine.jobs_max``: operations one engine has in hand."""
     connections_max: Count = POSTGRES_CONNECTIONS
@@ -222,12 +222,14 @@ def _connections(asked: Controllers, engines: int, apis: int) -> Figure:
         value=processes * (pool + asked.pool_overflow),
         unit="connections at most",
         how=f"{asked.hosts} controllers × ({engines} engines + {apis} API processes) × (pool {pool}"
-        f" + overflow {asked.pool_overflow}) (T3)",
+        f" + overflow {asked.pool_overflow}) (T3): the reference's sum. Here API processes have no "
+        "overflow, see the next line",
     )
 
 
 def _connections_max(asked: Controllers, engines: int, apis: int) -> Figure:
-    pools = int(_connections(asked, engines, apis).value)
+    pool = _pools(asked, engines)
+    pools = asked.hosts * (engines * (pool + asked.pool_overflow) + apis * pool)
     beside = asked.hosts * (
         engines * (LEASE_CONNECTIONS + WAKE_CONNECTIONS)
         + apis * (LEASE_CONNECTIONS + WAKE_CONNECTIONS)
@@ -237,7 +239,8 @@ def _connections_max(asked: Controllers, engines: int, apis: int) -> Figure:
         name="max_connections_needed",
         value=pools + beside + SPARE_CONNECTIONS,
         unit="max_connections",
-        how=f"{pools} of the pools + {beside} for leases, wake-ups and supervisors + "
+        how=f"{asked.hosts} × ({engines} × ({pool} + {asked.pool_overflow}) + {apis} × {pool}) = "
+        f"{pools} of the pools + {beside} for leases, wake-ups and supervisors + "
         f"{SPARE_CONNECTIONS} to spare; conductors come on top (`holdfast plan --nodes`)",
     )
 

@@ -31,7 +31,7 @@ async def _ask(mounted: Mounted, endpoint: str, test: TestQuery) -> str:
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[tuple[int, bytes]] = loop.create_future()
 
-    def reply(query: Query, status: int, body: bytes) -> None:
+    def reply(_: Query, status: int, body: bytes) -> None:
         if not answered.done():
             answered.set_result((status, body))
 

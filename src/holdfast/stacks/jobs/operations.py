@@ -95,6 +95,7 @@ class Operation:
         self._memo = memo_of(notes, item)
         self._begun = begun or self._memo.started is not None
         self._hooks: frozenset[str] = frozenset()
+        self._making: tuple[Resource, _Target] | None = None  # what a creation was to become
 
     async def run(self) -> Outcome:
         """One attempt: the row is as it should be, must be asked again, or has failed."""
@@ -228,6 +229,7 @@ class Operation:
             target.metadata,
             target.update_policy,
         )
+        self._making = row, target
         return self._after(row, target, await kind.create(ctx))
 
     async def _update(
@@ -451,7 +453,15 @@ class Operation:
     def _fail(self, code: str, kind: str, message: str) -> Fail:
         prefix = f"resources.{self._item.name}"
         text = f"{prefix}.{message}" if message.startswith("resources.") else f"{prefix}: {message}"
-        return Fail(code=code, message=f"{kind}: {text}")
+        return Fail(code=code, message=f"{kind}: {text}", writes=self._left_behind())
+
+    def _left_behind(self) -> tuple[Write, ...]:
+        """What a creation that fails was made of: whoever deletes it may need that."""
+        if self._making is None:
+            return ()
+        row, target = self._making
+        data = with_target(notes_of(row), row, target.resource)
+        return (updated(row.id, **self._closed(row, target, {**target.values, "data": data})),)
 
 
 def _where(fault: BaseException) -> str:
