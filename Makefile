@@ -97,5 +97,6 @@ $(HEAT): benchmarks/peers/requirements-heat.txt | .venv-peers/heat/bin/python
 	@touch $@
 
 $(PROGRAMS): tools/apt.sh | $(BIN)/python
-	@tools/apt.sh haproxy=haproxy ip=iproute2 apache2=apache2 libapache2-mod-wsgi-py3 nft=nftables faketime
+	@tools/apt.sh haproxy=haproxy ip=iproute2 apache2=apache2 libapache2-mod-wsgi-py3 nft=nftables faketime \
+		rabbitmq-server=rabbitmq-server
 	@touch $@

@@ -1,7 +1,8 @@
-"""Resource types of the tests. ``Test::Counted`` is one whose things are kept, and counted, by a server of the test.
+"""Resource types of the tests: things that a server of the test keeps, and handlers that hang.
 
-The engines load it as any stranger's plug-in (see ``plug_in``). Every call tells the provider which
-process makes it, in which run of a method, and when that process last made sure that it may act.
+The engines load them as any stranger's plug-in (see ``plug_in``). Every call for a
+``Test::Counted`` tells the provider which process makes it, in which run of a method, and when
+that process last made sure that it may act.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class Hangs(Base):
         if how == "raises":
             raise KeyError("a bug of the plug-in")
         if how == "blocks":
-            time.sleep(BLOCKS_S)  # noqa: ASYNC251 - that is the fault
+            time.sleep(BLOCKS_S)  # that is the fault
             return Ready()
         while True:
             try:

@@ -93,8 +93,17 @@ class User:
                 return status, document
             await asyncio.sleep(RETRY_S)
 
+    async def asked(self, method: str, stack: str, template: Template) -> tuple[int, Any]:
+        """One creation (POST) or update (PUT), and whatever it was answered."""
+        place, more = "", {"stack_name": stack}
+        if method == "PUT":
+            shown = await self.show(stack)
+            assert shown is not None
+            place, more = f"{stack}/{shown.id}", {}
+        return await self._ask(method, self._path(place), {"template": template, **more}, stack)
+
     async def create(self, stack: str, template: Template, **more: Any) -> None:
-        body = {"stack_name": stack, "template": template, "timeout_mins": 10, **more}
+        body = {"stack_name": stack, "template": template, **more}
         status, said = await self._ask("POST", self._path(), body, stack)
         if status == 409:  # an answer was lost: it is there
             return
@@ -103,7 +112,7 @@ class User:
     async def update(self, stack: str, template: Template, **more: Any) -> None:
         shown = await self.show(stack)
         assert shown is not None
-        body = {"template": template, "timeout_mins": 10, **more}
+        body = {"template": template, **more}
         status, said = await self._ask("PUT", self._path(f"{stack}/{shown.id}"), body, stack)
         _require(status, (202,), f"update {stack}", said)
 

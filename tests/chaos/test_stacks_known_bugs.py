@@ -22,10 +22,11 @@ VICTIM = "engine-h1"
 COUNT = 60
 BEGUN = 5  # things that the victim has in hand when it is stopped
 WITHIN_S = 60.0
+FEW = {"HOLDFAST_ENGINE__JOBS_MAX": "12"}  # so that no engine takes all there is
 
 
 async def test_an_engine_without_trust_window_that_wakes_up_is_caught():
-    engines = Engines(supervised=1, unsupervised=1, bug="trusting")
+    engines = Engines(supervised=1, unsupervised=1, bug="trusting", settings=FEW)
     async with (
         Provider(random.Random(1), slow_s=(0.4, 0.8)) as provider,
         StackCluster(engines, provider) as cluster,
@@ -50,7 +51,7 @@ async def test_an_engine_without_trust_window_that_wakes_up_is_caught():
 
 
 async def test_an_engine_that_takes_what_others_run_is_caught():
-    engines = Engines(supervised=1, unsupervised=1, bug="greedy")
+    engines = Engines(supervised=1, unsupervised=1, bug="greedy", settings=FEW)
     async with (
         Provider(random.Random(1), slow_s=(0.4, 0.8)) as provider,
         StackCluster(engines, provider) as cluster,

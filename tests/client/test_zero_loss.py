@@ -183,12 +183,19 @@ def answered(node: NodeProcess) -> int:
 
 
 def test_equal_nodes_get_about_equal_shares(three: list[NodeProcess]):
+    """In the long run: on a busy machine each is slow for a moment, and avoided for seconds.
+
+    The bounds on a quiet one are in the simulation's test.
+    """
     before = [answered(one) for one in three]
     with Load(three) as load:
-        load.more(3000)
-    shares = [(answered(one) - at) / load.answers for one, at in zip(three, before, strict=True)]
-    # Wide, since a busy machine makes any of them slow for a while, which is then avoided.
-    assert all(0.1 <= share <= 0.65 for share in shares), shares
+        load.more(1000)
+
+        def are_fair() -> bool:
+            counts = [answered(one) - at for one, at in zip(three, before, strict=True)]
+            return all(0.15 <= count / sum(counts) <= 0.6 for count in counts)
+
+        until(are_fair, "fair shares")
 
 
 async def test_no_query_of_an_event_loop_is_lost_when_a_node_is_killed(three: list[NodeProcess]):

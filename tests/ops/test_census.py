@@ -18,11 +18,13 @@ from prometheus_client import CollectorRegistry, Metric
 from holdfast.bmc.gateway import GatewayCore
 from holdfast.bmc.metrics import GatewayMetrics
 from holdfast.ops import census as census_module
+from holdfast.ops.broker import BrokerMetrics
 from holdfast.ops.census import CensusMetrics
 from holdfast.ops.metrics import page, registry
 from holdfast.ops.roles import conductor, engine
 from holdfast.ops.stack_metrics import StackCensus, StackCounts
 from holdfast.sim.memstore import MemStore
+from holdfast.store.broker.broker import Broker
 from holdfast.store.model import Census, JobCount, JobState, MemberSpec, MemberState, Write
 from holdfast.store.pg.database import Database
 from holdfast.web.metrics import RequestMetrics
@@ -122,7 +124,8 @@ async def shown() -> dict[str, Metric]:
     StackCounts(counted).note([ended()], 1.0)
     stacks = StackCensus(cast("Database", Stacks()))
     await stacks.count()
-    found |= {f.name: f for source in (stacks, counted) for f in source.collect()}
+    broker = BrokerMetrics(Broker("amqp://b/", anything))
+    found |= {f.name: f for source in (stacks, counted, broker) for f in source.collect()}
     return found
 
 

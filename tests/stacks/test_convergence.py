@@ -388,3 +388,26 @@ def test_what_the_environment_restricts_is_refused(
         assert done.reason.endswith(f"resources.a: {restricted} is restricted for resource.")
 
     house.play(main())
+
+
+def test_a_failure_is_said_at_once_and_not_when_the_slowest_is_done(house: House):
+    async def main() -> None:
+        house.world.fails = {"b"}
+        stack = await house.create({"a": thing(wait=600), "b": thing()})
+        await asyncio.sleep(10)
+        now = await house.now(stack)
+        assert (now.status, now.reason) == (
+            Status.FAILED,
+            "Resource CREATE failed: ValueError: resources.b: b cannot be",
+        )
+        house.world.fails = set()
+        await house.ask(stack, Action.UPDATE, {"a": thing(), "b": thing()})
+        began = house.loop.time()
+        [done] = await house.settled(stack)
+        assert done.status is Status.COMPLETE
+        assert house.loop.time() - began < 30
+        told = [e for e in house.stacks.events(stack) if e.resource is None]
+        assert [e.status for e in told] == [Status.FAILED, Status.COMPLETE]
+        await house.check_reality()
+
+    house.play(main())

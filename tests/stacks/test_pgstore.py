@@ -9,9 +9,9 @@ from tests.stacks.rows import a_resource, a_stack, put_rows, put_stack
 
 from holdfast.errors import FenceLostError
 from holdfast.stacks.model import Action, Event, Source, Stack, Status, nested_id, round_id
-from holdfast.stacks.pgstore import PgStacks, root_job
+from holdfast.stacks.pgstore import VIEW, PgStacks, root_job
 from holdfast.stacks.tables import ROWS, values_of
-from holdfast.store.model import Hold, Job, JobState, MemberSpec, QueuedJob, Write
+from holdfast.store.model import Hold, Job, JobState, MemberSpec, QueuedJob, StepEnd, Write
 from holdfast.store.pg.database import Connection, Database
 from holdfast.store.pg.store import PgStore
 from holdfast.store.pg.writes import write_rows
@@ -175,9 +175,14 @@ async def test_to_stop_a_stack_stops_its_nested_ones_and_what_has_not_begun(
     await put_rows(db, row, inner_row)
     spec = MemberSpec(id=uuid4(), role="engine", slot="e", host="h")
     member = await store.register(spec, 30.0)
-    await store.claim(Hold(member.id, member.epoch), {"stacks": 9}, {"stack.round": "plan"})
+    hold = Hold(member.id, member.epoch)
+    held = await store.claim(hold, {"stacks": 9}, {"stack.round": "plan"})
     child = QueuedJob(id=uuid4(), kind="stack.resource", queue="stacks")
     await store.enqueue([child], parent=root_job(inner).id)
+    # The heads end as soon as they have planned; what they enqueued is under way all the same.
+    for one in held:
+        end = StepEnd(step="plan", attempt=one.job.attempt, state=JobState.SUCCEEDED)
+        await store.end_step(hold, one.job.id, end)
     assert await stacks.stop(top.id, 1, begun=False) == 0
     assert await stacks.stop(top.id, 2, begun=False) == 1
     found = [await stacks.stack(one.id) for one in (top, nested, inner, other)]
@@ -246,3 +251,21 @@ async def test_signals_come_in_order(db: Database, stacks: PgStacks) -> None:
         )
     assert await stacks.signals(row.id) == [{"n": 0}, {"n": 1}, {"n": 2}]
     assert await stacks.signals(uuid4()) == []
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+async def test_a_view_reads_no_rows_but_those_it_shows_though_statistics_are_old(
+    db: Database, mode: str
+) -> None:
+    small, large = a_stack("small"), a_stack("large")
+    await put_stack(db, small)
+    await put_rows(db, a_resource(small.id, "a"))
+    await db.execute("analyze stack_resource")
+    await put_stack(db, large)
+    rows = [a_resource(large.id, f"r{n}") for n in range(500)]
+    await put_rows(db, *rows)
+    async with db.transaction() as conn:
+        await conn.execute(f"set local plan_cache_mode = {mode}")
+        plan = await conn.fetch(f"explain analyze {VIEW}", large.id, rows[7].id, ["r3", "r9"])
+    text = "\n".join(line[0] for line in plan)
+    assert "Rows Removed" not in text, text

@@ -16,15 +16,20 @@ from holdfast.store.port import MemberStore
 
 
 class ThreadedKeeper:
-    """A ``Keeper`` whose renewals run elsewhere; ``run`` only waits for the end."""
+    """A ``Keeper`` whose renewals run elsewhere; ``run`` only waits for the end.
+
+    ``over`` is called on the thread when the lease is over: the main loop may be stuck.
+    """
 
     def __init__(
         self,
         keeper: LeaseKeeper,
         open_store: Callable[[], AbstractAsyncContextManager[MemberStore]],
+        over: Callable[[], None] | None = None,
     ) -> None:
         self._keeper = keeper
         self._open_store = open_store
+        self._over = over
 
     async def run(self) -> None:
         """Return when the lease is over; cancelling it stops the thread."""
@@ -43,6 +48,8 @@ class ThreadedKeeper:
             renewing.append(task)
             try:
                 thread_loop.run_until_complete(task)
+                if self._over is not None:
+                    self._over()
             except asyncio.CancelledError:
                 pass
             finally:

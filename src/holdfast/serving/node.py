@@ -69,7 +69,7 @@ class Node:
         self.registry = Registry(data / "services", store, mounter)
         self._audit = Audit(data / "audit", settings.audit)
         self._queries = Queries(self.registry, self._audit, self._loop.time)
-        self.peers = Peers(data, settings.node)
+        self.peers = Peers(data, settings.node, self._loop.time)
         self.presence = Presence(
             data, self.peers, settings.node.zone, lambda: self.registry.settled
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -54,9 +54,9 @@ Answers: TypeAlias = dict[str, NodeList]
 class Peers:
     """What one node knows of the others."""
 
-    def __init__(self, data: Path, settings: PlaceSettings) -> None:
+    def __init__(self, data: Path, settings: PlaceSettings, clock: Callable[[], float]) -> None:
         self.id = secrets.token_hex(8)
-        self._loop = asyncio.get_running_loop()
+        self._clock = clock
         self._file = data / _FILE
         self._configured = [checked(one) for one in settings.peers]
         self._own = checked(settings.url) if settings.url else ""
@@ -71,7 +71,7 @@ class Peers:
 
     def urls(self) -> tuple[str, ...]:
         """All nodes, this one among them."""
-        since = self._loop.time() - _FORGET_S
+        since = self._clock() - _FORGET_S
         learned = [url for url, when in self._reached.items() if when >= since]
         found = dict.fromkeys([*self._told(), *sorted(learned)])
         if self._own and not self._mine.intersection(found):
@@ -116,19 +116,24 @@ class Peers:
     # ---- what is learned -----------------------------------------------------------------------
 
     async def look(self) -> None:
-        """Ask all that we were told or heard of."""
-        answers = await self._ask({*self._told(), *self._heard})
-        now = self._loop.time()
+        """Ask all that we were told or heard of, then those that they name."""
+        first = {*self._told(), *self._heard}
+        heard = self._take(await self._ask(first))
+        heard |= self._take(await self._ask(sorted(heard - first)[:_NODES_MAX]))
+        self._heard = set(sorted(heard)[:_NODES_MAX])
+        since = self._clock() - _FORGET_S
+        self._reached = {url: when for url, when in self._reached.items() if when >= since}
+
+    def _take(self, answers: Answers) -> set[str]:
+        """Note who answered; gives whom they name."""
         heard: set[str] = set()
         for url, answer in answers.items():
             if answer.itself.id == self.id:
                 self._mine.add(url)
             else:
-                self._reached[url] = now
+                self._reached[url] = self._clock()
                 heard.update(_trusted(url, answer.nodes))
-        self._heard = set(sorted(heard)[:_NODES_MAX])
-        since = now - _FORGET_S
-        self._reached = {url: when for url, when in self._reached.items() if when >= since}
+        return heard - self._mine
 
     async def alive(self) -> list[str]:
         """The others that take queries now and stay, each asked now."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from holdfast.errors import NotFoundError
 from holdfast.stacks.hot import Environment, Facade, Pseudo, compile_template
@@ -72,6 +74,7 @@ class Plans:
         self._region = region
         self._kept: OrderedDict[tuple[UUID, UUID], Compiled] = OrderedDict()
         self._resources = 0
+        self._reading: WeakValueDictionary[tuple[UUID, UUID], asyncio.Lock] = WeakValueDictionary()
 
     def kept(self, stack: UUID, source: UUID) -> Compiled | None:
         """The plan of a source, if it is at hand."""
@@ -85,14 +88,17 @@ class Plans:
         key = (stack.id, source or stack.source)
         found = self._kept.get(key)
         if found is None:
-            stored = await self._store.source(key[1])
-            if stored is None:
-                raise NotFoundError(f"the source {key[1]} of stack {stack.id} is gone")
-            found = self._kept.get(key) or self._keep(
-                key, compile_source(stack, stored, self._region)
-            )
+            # A stack's operations begin all at once: the first reads the source for all.
+            async with self._reading.setdefault(key, asyncio.Lock()):
+                found = self._kept.get(key) or self._keep(key, await self._read(stack, key[1]))
         self._kept.move_to_end(key)
         return found
+
+    async def _read(self, stack: Stack, source: UUID) -> Compiled:
+        stored = await self._store.source(source)
+        if stored is None:
+            raise NotFoundError(f"the source {source} of stack {stack.id} is gone")
+        return compile_source(stack, stored, self._region)
 
     def keep(self, stack: Stack, compiled: Compiled) -> None:
         """Remember a plan that was compiled elsewhere, as the stack's present source."""

@@ -64,13 +64,20 @@ def stack_told(
     by: UUID, stack: Stack, action: Action, status: Status, at: float, *, reason: str
 ) -> Write:
     """A line of history about the stack itself."""
+    return stack_line(by, stack.id, stack.name, action, status, at, reason=reason)
+
+
+def stack_line(
+    by: UUID, stack: UUID, name: str, action: Action, status: Status, at: float, *, reason: str
+) -> Write:
+    """``stack_told``, by id and name."""
     return _line(
-        uuid5(by, f"{stack.id}/{action}/{status}"),
-        stack=stack.id,
+        uuid5(by, f"{stack}/{action}/{status}"),
+        stack=stack,
         resource=None,
-        name=stack.name,
+        name=name,
         type=STACK_TYPE,
-        physical_id=str(stack.id),
+        physical_id=str(stack),
         action=action,
         status=status,
         reason=reason,

@@ -46,7 +46,9 @@ def test_one_host_or_several_in_our_spelling_or_that_of_oslo(url: str, urls: lis
     ],
 )
 def test_anything_else_is_refused_without_being_quoted(url: str):
-    with pytest.raises(ValueError, match=r"must begin with|names no host|is none|written as") as caught:
+    with pytest.raises(
+        ValueError, match=r"must begin with|names no host|is none|written as"
+    ) as caught:
         addresses(url)
     assert "vin" not in str(caught.value)
 

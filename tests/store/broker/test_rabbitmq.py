@@ -146,14 +146,19 @@ async def test_a_worker_is_woken_by_the_broker_alone_x4(rabbitmq: RabbitMq):
     async with Works.open(rabbitmq.url(), DEAF) as works:
         await works.connected()
         heard: list[str] = []
+
+        def hear(*said: str) -> None:
+            heard.append(said[3])
+
         async with works.db.connection() as conn:
-            await conn.raw.add_listener("holdfast", lambda *said: heard.append(said[3]))
+            await conn.raw.add_listener("holdfast", hear)
             for _ in range(5):
                 [job] = await works.put(1)
                 asked = asyncio.get_running_loop().time()
-                await until(lambda job=job: job in works.at, 5)
-                assert works.at[job] - asked < 2, "far less than a tick"
+                await until(lambda job=job: job in works.at)
+                assert works.at[job] - asked < 5, "far less than a tick"
             await conn.fetchval("select 1")
+            await conn.raw.remove_listener("holdfast", hear)
         assert works.broker.counts.sent >= 5
         assert not any(queue_topic(works.queue) in said for said in heard), "not by NOTIFY"
 
@@ -165,27 +170,8 @@ async def test_a_full_worker_hands_the_hint_on_to_the_others(rabbitmq: RabbitMq)
         await works.end(jobs)
 
 
-async def test_losing_every_message_loses_no_job(rabbitmq: RabbitMq):
-    async with Works.open(rabbitmq.url()) as works:
-        await works.connected()
-        lost = 0
-
-        async def purge() -> None:
-            nonlocal lost
-            async with await aio_pika.connect(works.url) as connection:
-                channel = await connection.channel()
-                queue = await channel.get_queue(f"{PREFIX}{works.queue}")
-                while True:
-                    lost += (await queue.purge()).message_count or 0
-
-        purging = asyncio.create_task(purge())
-        jobs = await works.put_slowly(1.5)
-        await works.end(jobs)
-        purging.cancel()
-        assert works.sent > 0
-
-
-async def test_a_paused_consumer_that_has_the_messages_holds_nobody_up(rabbitmq: RabbitMq):
+@pytest.mark.parametrize("no_ack", [True, False], ids=["lost", "with a paused consumer"])
+async def test_every_message_gone_astray_costs_no_job(rabbitmq: RabbitMq, no_ack: bool):
     async with Works.open(rabbitmq.url()) as works:
         await works.connected()
         stolen = 0
@@ -195,20 +181,22 @@ async def test_a_paused_consumer_that_has_the_messages_holds_nobody_up(rabbitmq:
             stolen += 1  # and never a word about it
 
         async with await aio_pika.connect(works.url) as connection:
-            for _ in range(10):
-                channel = await connection.channel()
-                queue = await channel.get_queue(f"{PREFIX}{works.queue}")
-                await queue.consume(steal)
+            channel = await connection.channel()
+            queue = await channel.get_queue(f"{PREFIX}{works.queue}")
+            await queue.consume(steal, no_ack=no_ack, arguments={"x-priority": 10})
+            before = works.sent
             jobs = await works.put_slowly(1.5)
             await works.end(jobs)
-        assert stolen > 10
+            assert works.sent - before > 20
+            await until(lambda: stolen >= works.sent - before)
 
 
 async def test_a_broker_killed_and_started_again_costs_no_job(rabbitmq: RabbitMq):
     async with Works.open(rabbitmq.url()) as works:
         await works.connected()
-        putting = asyncio.create_task(works.put_slowly(3.0))
-        await until(lambda: len(works.ran) > 50)
+        putting = asyncio.create_task(works.put_slowly(4.0))
+        # RabbitMQ 3.10 loses what a quorum queue is, if killed in the queue's first second.
+        await until(lambda: len(works.ran) > 250)
         assert works.sent > 0
         rabbitmq.kill()
         await until(lambda: not any(broker.state.connected for broker in works.brokers))
@@ -278,7 +266,9 @@ async def test_a_queue_deleted_under_them_is_made_again(rabbitmq: RabbitMq):
         await works.connected()
         async with await aio_pika.connect(works.url) as connection:
             channel = await connection.channel()
+            since = works.brokers[-1].state.since
             await channel.queue_delete(f"{PREFIX}{works.queue}")
+            await until(lambda: works.brokers[-1].state.since > since)
         await works.connected()
         [job] = await works.put(1)
         await until(lambda: job in works.at, 5)

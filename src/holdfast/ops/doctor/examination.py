@@ -13,7 +13,7 @@ from holdfast.errors import ConfigError, HoldfastError, NotFoundError
 from holdfast.ops.config import Loaded, Settings
 from holdfast.ops.database import database_url
 from holdfast.ops.datadir import DataDir
-from holdfast.ops.doctor import database, deployment, host
+from holdfast.ops.doctor import broker, database, deployment, host
 from holdfast.ops.doctor.finding import Finding, fail, ok, warn
 from holdfast.ops.keys import SEALED
 from holdfast.store.keyring import MASTER_KEY_VARIABLE, Keyring
@@ -45,6 +45,7 @@ async def examine(loaded: Loaded, datadir: DataDir, environ: Mapping[str, str]) 
         *host.ports(settings),
     ]
     gateway = await _gateway(settings, datadir, found)
+    found += await broker.examine(settings.broker.url)
     try:
         url = await database_url(settings, datadir)
         async with await Database.open(url, max=2) as db:

@@ -39,7 +39,7 @@ async def run(process: RoleProcess) -> int:
         counts = StackCounts(shown)
         worker = QueueWorker(
             store,
-            process.membership(store),
+            process.membership(store, mortal=True),
             lambda: counts.around(handlers(parts)),
             {QUEUE: settings.engine.jobs_max},
             settings.core,

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
@@ -34,6 +35,8 @@ from holdfast.store.pg.store import PgStore
 from holdfast.store.port import MemberStore, Store
 
 log = structlog.get_logger(__name__)
+
+STUCK_S: Final = 5.0  # so long after its lease a process may take to end by itself
 
 
 class RoleProcess:
@@ -120,8 +123,14 @@ class RoleProcess:
         async with Broker(url, db.hints, queues=queues, hear=hear) as broker:
             yield broker
 
-    def membership(self, store: Store, *, group: str = "", address: str = "") -> Membership:
-        """A fresh membership: lease kept on its own thread, registration told to the supervisor."""
+    def membership(
+        self, store: Store, *, group: str = "", address: str = "", mortal: bool = False
+    ) -> Membership:
+        """A fresh membership: lease kept on its own thread, registration told to the supervisor.
+
+        ``mortal``: the process ends with its lease, even if its main loop is stuck: in code that
+        blocks, as that of a plug-in may.
+        """
         host = self.settings.host
         spec = MemberSpec(
             id=self.datadir.member_id(self.slot),
@@ -138,9 +147,21 @@ class RoleProcess:
             spec,
             self.settings.core,
             self.clock,
-            keeper_on_thread=lambda keeper: ThreadedKeeper(keeper, self._lease_store),
+            keeper_on_thread=lambda keeper: ThreadedKeeper(
+                keeper, self._lease_store, self._lease_over if mortal else None
+            ),
             on_registered=self._registered,
         )
+
+    def _lease_over(self) -> None:
+        """Called on the lease's thread. Whoever starts us again needs us to end."""
+        timer = threading.Timer(STUCK_S, self._end_hard)
+        timer.daemon = True
+        timer.start()
+
+    def _end_hard(self) -> None:
+        log.error("role.stuck", slot=self.slot, after_s=STUCK_S)
+        os._exit(self.LEASE_LOST)
 
     def _lease_store(self) -> AbstractAsyncContextManager[MemberStore]:
         """A connection for the lease alone: no other statement can be in its way."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from holdfast.errors import UnavailableError
 
 _TOLD_BYTES: Final = 1000
+_OUTPUT_S: Final = 0.5
 
 
 def argv_of(template: str, url: str, zone: str, *, shell: bool) -> list[str]:
@@ -47,19 +48,21 @@ async def run(argv: list[str], timeout_s: float) -> None:
         )
     except OSError as error:
         raise UnavailableError(f"{argv[0]!r} cannot be run: {error}.") from None
-    told = b""
+    reading = asyncio.create_task(_tail(process))
     try:
         async with asyncio.timeout(timeout_s):
-            # What it leaves running may keep its output open: its own end is what counts.
-            reading = asyncio.create_task(_tail(process))
             await process.wait()
-            await asyncio.wait([reading], timeout=0.5)
-            told = reading.result() if reading.done() else b""
-            reading.cancel()
+        # What it leaves running may keep its output open: its own end is what counts.
+        await asyncio.wait([reading], timeout=_OUTPUT_S)
+        told = reading.result() if reading.done() else b""
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        await asyncio.wait([reading], timeout=_OUTPUT_S)
         raise UnavailableError(f"{shlex.join(argv)} did not end in {timeout_s:g} s.") from None
+    finally:
+        reading.cancel()
     if process.returncode:
         text = told.decode("utf-8", "replace").strip()
         raise UnavailableError(f"{shlex.join(argv)} ended with {process.returncode}: {text}")

@@ -23,11 +23,16 @@ ROUND, RESOURCE, SEQUENCE, SETTLE = (
 
 
 class Args(msgspec.Struct, frozen=True, kw_only=True):
-    """Which traversal of which stack a job belongs to."""
+    """Which traversal of which stack a job belongs to.
+
+    ``last``: the stack's name and action, where a failure is the traversal's last word: it is
+    not rolled back. None: somebody else has that.
+    """
 
     stack: UUID
     traversal: int
     phase: Phase = Phase.APPLY
+    last: tuple[str, str] | None = None
 
 
 class ItemArgs(msgspec.Struct, frozen=True, kw_only=True):

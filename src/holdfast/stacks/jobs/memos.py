@@ -8,8 +8,9 @@ from uuid import UUID
 import msgspec
 
 from holdfast.stacks.jobs.kinds import Args, ItemArgs
-from holdfast.stacks.model import Action, Resource, Status
-from holdfast.stacks.records import told, updated
+from holdfast.stacks.model import Action, Resource, Status, round_id
+from holdfast.stacks.plan import Phase
+from holdfast.stacks.records import stack_line, stack_updated, told, updated
 from holdfast.store.model import Job, JobError, Json, Write
 
 # Ends that leave the row as it was: nothing was begun.
@@ -36,6 +37,21 @@ def memo_of(memo: Mapping[str, Json], item: ItemArgs) -> Memo:
     return msgspec.convert({**first, **memo}, Memo, strict=False)
 
 
+def _stack_failed(args: Args, reason: str, now: float) -> tuple[Write, ...]:
+    """A stack that will not be rolled back has failed with its first resource.
+
+    It says so at once, while others may still be under way: whoever waits for it need not.
+    """
+    if args.last is None:
+        return ()
+    said = stack_updated(args.stack, status=Status.FAILED, reason=reason, deadline=None)
+    end = round_id(args.stack, args.traversal, Phase.SETTLE)
+    name, action = args.last
+    line = stack_line(end, args.stack, name, Action(action), Status.FAILED, now, reason=reason)
+    expect = {"traversal": args.traversal, "status": Status.IN_PROGRESS}
+    return (msgspec.structs.replace(said, expect=expect), line)
+
+
 def failed(
     job: Job, args: Args, item: ItemArgs, notes: Mapping[str, Json], error: JobError, now: float
 ) -> tuple[Write, ...]:
@@ -48,6 +64,7 @@ def failed(
         reason = f"resources.{item.name}: {memo.action} aborted: {error.message}"
     row = Resource(id=memo.row, stack=args.stack, name=item.name, type=item.type)
     return (
+        *_stack_failed(args, f"Resource {memo.action} failed: {reason}", now),
         updated(
             memo.row,
             action=memo.action,

@@ -21,6 +21,7 @@ from holdfast.stacks.hot.properties import changes, validate_and_resolve
 from holdfast.stacks.jobs import hooks
 from holdfast.stacks.jobs.kinds import RESOURCE, ItemArgs, Unbound, args_of, moment_of
 from holdfast.stacks.jobs.memos import Memo, failed, memo_of
+from holdfast.stacks.jobs.patience import Patience
 from holdfast.stacks.model import Action, Op, Resource, Stack, Status, View, resource_id
 from holdfast.stacks.parts import Parts
 from holdfast.stacks.records import deleted, inserted, told, updated
@@ -89,7 +90,8 @@ class Operation:
     ) -> None:
         self._parts = parts
         self._ctx = ctx
-        self._moment = moment_of(ctx)
+        self._patience = Patience(ctx.guard, item.name)
+        self._moment = msgspec.structs.replace(moment_of(ctx), guard=self._patience.guard)
         self._args = args_of(ctx.job)
         self._item = item
         self._memo = memo_of(notes, item)
@@ -100,7 +102,7 @@ class Operation:
     async def run(self) -> Outcome:
         """One attempt: the row is as it should be, must be asked again, or has failed."""
         try:
-            return await self._run()
+            return await self._patience.with_(self._run())
         except LOST:
             raise
         except HoldfastError as fault:

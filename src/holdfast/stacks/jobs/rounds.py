@@ -26,6 +26,7 @@ from holdfast.stacks.records import inserted, stack_updated
 from holdfast.store.graph import BATCH_MAX
 from holdfast.store.model import Job, JobError, QueuedJob, Write
 
+ROLLS_BACK = frozenset({Action.CREATE, Action.UPDATE})
 PLAN_S = 600.0  # a step's limit: to compile and enqueue 100,000 resources
 
 
@@ -81,6 +82,11 @@ class RoundHandler(Unbound):
         return await wishes_of(self._parts, stack)
 
 
+def rolls_back(stack: Stack) -> bool:
+    """Whether a failure of this traversal leads back to what was before."""
+    return stack.rollback and stack.action in ROLLS_BACK
+
+
 async def wishes_of(parts: Parts, stack: Stack) -> Wishes:
     """What a stack wants to have in its present traversal."""
     gone = stack.action is Action.ROLLBACK and stack.previous is None
@@ -109,17 +115,18 @@ def _jobs(
     stack: Stack, found: Plan, phase: Phase, following: Phase, now: float
 ) -> Iterable[QueuedJob]:
     """The operations, and behind them the phase that follows."""
+    last_word = None if rolls_back(stack) else (stack.name, stack.action)
     left_s = None if stack.deadline is None else max(0.0, stack.deadline - now)
     last = found.sinks
     if not stack.convergence and found.items:
         line = [_args(item) for item in sequence(found)]
         key = round_id(stack.id, stack.traversal, f"{phase}/sequence")
-        args = {"source": str(stack.source), "items": line}
+        args = {"source": str(stack.source), "items": line, "last": last_word}
         yield new_job(key, SEQUENCE, stack, args, deadline_s=left_s)
         last = (key,)
     elif stack.convergence:
         for item in found.items:
-            args = {"source": str(stack.source), **_args(item)}
+            args = {"source": str(stack.source), "last": last_word, **_args(item)}
             yield new_job(item.id, RESOURCE, stack, args, after=item.after, deadline_s=left_s)
     kind = SETTLE if following is Phase.SETTLE else ROUND
     key = round_id(stack.id, stack.traversal, following)

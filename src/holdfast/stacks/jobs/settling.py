@@ -11,14 +11,12 @@ from holdfast.core.jobs import Done, Outcome, Step, StepContext
 from holdfast.errors import NotFoundError
 from holdfast.stacks.hot import HotError
 from holdfast.stacks.jobs.kinds import ROUND, SETTLE, Unbound, args_of, new_job
-from holdfast.stacks.jobs.rounds import broken, wishes_of
+from holdfast.stacks.jobs.rounds import ROLLS_BACK, broken, rolls_back, wishes_of
 from holdfast.stacks.model import Action, Resource, Stack, Status, round_id
 from holdfast.stacks.parts import Parts
 from holdfast.stacks.plan import Phase, failures, missing
 from holdfast.stacks.records import stack_told, stack_updated
 from holdfast.store.model import Job, JobError, Write
-
-ROLLS_BACK = frozenset({Action.CREATE, Action.UPDATE})
 
 
 class SettleHandler(Unbound):
@@ -42,13 +40,13 @@ class SettleHandler(Unbound):
         if stack is None or stack.traversal != args.traversal:
             return Done()
         if stack.status is not Status.IN_PROGRESS:
-            return Done()  # somebody said how it ended, such as a cancellation
+            return Done()  # a resource said how it ended
         reason = await self._failure(stack, ctx.now)
         if reason is None:
             return Done(writes=_complete(ctx.job.id, stack, ctx.now))
         writes = _failed(ctx.job.id, stack, reason, ctx.now)
         stopped = stack.stopped >= stack.traversal
-        if stack.rollback and stack.action in ROLLS_BACK and not stopped:
+        if rolls_back(stack) and not stopped:
             writes = (writes[1], *_back(ctx.job.id, stack, reason, ctx.now))
         return Done(writes=writes)
 

@@ -13,6 +13,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from holdfast.store.broker.link import FAULTS, declare
 from holdfast.store.pg.notify import queue_topic
 
+BEGIN_S: Final = 5.0  # a queue without a majority of its servers lets everybody wait
 PREFETCH: Final = 1
 """Of each queue, a worker has one hint in hand. While it has, all others go to other workers."""
 
@@ -48,11 +49,12 @@ class Consumer:
     async def use(self, connection: AbstractConnection) -> None:
         """Listen for ever. What is in hand when it ends, the broker gives to others."""
         async with connection.channel(publisher_confirms=False) as channel:
-            await channel.set_qos(prefetch_count=PREFETCH)
             try:
-                for name in self._queues:
-                    queue = await declare(channel, name)
-                    await queue.consume(self._taker(name))
+                async with asyncio.timeout(BEGIN_S):
+                    await channel.set_qos(prefetch_count=PREFETCH)
+                    for name in self._queues:
+                        queue = await declare(channel, name)
+                        await queue.consume(self._taker(name))
                 # Hints may have been missed while nobody listened.
                 for name in self._queues:
                     self._hear(queue_topic(name))
