@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
+from uuid import uuid4
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_the_connection_and_the_hints_are_in_the_metrics_x11():
 async def test_the_status_shows_it_beside_depth_and_age_of_the_queues_x11():
     now = 0.0
     store = MemStore(lambda: now, {})
-    await store.enqueue([QueuedJob(id=store.tables.uuid(), kind="k", queue="work")])
+    await store.enqueue([QueuedJob(id=uuid4(), kind="k", queue="work")])
     now = 7.0
     away = Broker(URL, HINTS)
     document = await status_document(store, broker_document(away))

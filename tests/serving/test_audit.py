@@ -1,11 +1,17 @@
-"""The query audit: every line is JSON, files turn over, a sample still has all errors."""
+"""The query audit: lines are JSON, files turn over, a sample has all errors; it is shipped."""
 
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from holdfast.errors import ConfigError
 from holdfast.serving.front.audit import Audit
+from holdfast.serving.front.shipping import Shipper
 from holdfast.serving.settings import AuditSettings
 
 WHO, WHERE = b'"key":"me",', b'"service":"s","endpoint":"e","generation":"g"'
@@ -58,3 +64,81 @@ def test_files_turn_over_by_size_and_old_ones_go(tmp_path: Path):
 
 def test_nothing_is_written_when_it_is_off(tmp_path: Path):
     assert lines(tmp_path, AuditSettings(enabled=False), [200, 500]) == []
+
+
+def shipped(handle: Callable[[socket.socket], None], url: str, count: int) -> Shipper:
+    """Ship lines to a server of one connection at a time; ``url`` has its port filled in."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        shipper = Shipper(url.format(port=server.getsockname()[1]), "Bearer token")
+        shipper.put([b'{"n":%d}\n' % number for number in range(count)])
+        connection, _ = server.accept()
+        with connection:
+            handle(connection)
+        shipper.close()
+    return shipper
+
+
+def body_of(connection: socket.socket) -> tuple[bytes, bytes]:
+    """(head, body) of one request."""
+    stream = connection.makefile("rb")
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += stream.readline()
+    size = int(head.lower().partition(b"content-length: ")[2].split(b"\r")[0])
+    return head, stream.read(size)
+
+
+def test_lines_are_sent_by_http():
+    found: list[tuple[bytes, bytes]] = []
+
+    def handle(connection: socket.socket) -> None:
+        found.append(body_of(connection))
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    shipper = shipped(handle, "http://127.0.0.1:{port}/audit?x=1", 3)
+    ((head, body),) = found
+    assert head.startswith(b"POST /audit?x=1 HTTP/1.1")
+    assert b"Authorization: Bearer token" in head
+    assert body == b'{"n":0}\n{"n":1}\n{"n":2}\n'
+    assert (shipper.shipped, shipper.dropped) == (3, 0)
+
+
+@pytest.mark.parametrize(("status", "dropped"), [(b"400 Bad", 3), (b"503 Busy", 3)])
+def test_what_is_refused_is_dropped_and_counted(status: bytes, dropped: int):
+    """A 503 would be tried again, but for the end that comes first."""
+
+    def handle(connection: socket.socket) -> None:
+        body_of(connection)
+        connection.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+
+    shipper = shipped(handle, "http://127.0.0.1:{port}", 3)
+    assert (shipper.shipped, shipper.dropped) == (0, dropped)
+
+
+def test_lines_are_sent_as_syslog_frames_or_as_they_are():
+    """RFC 5424 messages in frames of RFC 6587."""
+    found: list[bytes] = []
+
+    def handle(connection: socket.socket) -> None:
+        found.append(connection.recv(10_000))
+
+    shipped(handle, "syslog://127.0.0.1:{port}", 1)
+    shipped(handle, "tcp://127.0.0.1:{port}", 2)
+    size, _, message = found[0].partition(b" ")
+    assert int(size) == len(message)
+    assert message.startswith(b"<134>1 - ")
+    assert message.endswith(b'query - {"n":0}')
+    assert found[1] == b'{"n":0}\n{"n":1}\n'
+
+
+def test_what_waits_has_a_bound():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        shipper = Shipper(f"http://127.0.0.1:{server.getsockname()[1]}", bytes_max=100)
+        shipper.put([b"0123456789" for _ in range(25)])
+        assert shipper.dropped == 15
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "tcp://x", "http://", "syslog://x:y", "x"])
+def test_a_target_that_cannot_be_is_refused(url: str):
+    with pytest.raises(ConfigError, match=r"audit\.ship"):
+        Shipper(url)

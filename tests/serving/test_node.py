@@ -179,7 +179,9 @@ def test_a_node_comes_back_with_what_it_served(node: NodeProcess, tmp_path: Path
     assert newest.body["generationId"] == "v3"
 
 
-def test_workers_may_run_as_another_user(tmp_path: Path):
+@pytest.mark.parametrize("told", ['[workers.limits]\nuser = "nobody"\n', ""])
+def test_workers_run_as_another_user_when_the_node_is_root(tmp_path: Path, told: str):
+    """Told or not."""
     if os.geteuid() != 0:
         pytest.skip("only root can give work to somebody else")
     code = "import os\ndef who():\n    return os.getuid()\n"
@@ -188,14 +190,29 @@ def test_workers_may_run_as_another_user(tmp_path: Path):
     with tempfile.TemporaryDirectory(prefix="hf-user-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        made = NodeProcess(folder / "node", QUICK + '[workers.limits]\nuser = "nobody"\n').start()
+        made = NodeProcess(folder / "node", QUICK.replace("[http]", told + "[http]")).start()
         try:
             made.put(make(tmp_path, "who", files, [function("who"), lookup]))
             assert made.ask("who", "who/run").body["response"] == pwd.getpwnam("nobody").pw_uid
             found = made.ask("who", "rows/lookup", {"data": {"k": 1}}).body["results"][0]
             assert found["data"] == {"k": "1", "v": "2"}
+            assert made.admin("GET", "node").body["workersRunAs"] == "nobody"
         finally:
             made.stop()
+
+
+def test_it_is_told_if_workers_have_to_run_as_root(tmp_path: Path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give work to somebody else")
+    (tmp_path / "closed").mkdir(mode=0o700)
+    made = NodeProcess(tmp_path / "closed" / "node").start()
+    try:
+        status = made.admin("GET", "node").body
+        assert status["workersRunAs"] == "root"
+        assert "runs as root" in status["warnings"][0]
+        assert "runs as root" in (made.data / "log").read_text()
+    finally:
+        made.stop()
 
 
 def test_the_open_inference_protocol_is_spoken(node: NodeProcess, tmp_path: Path):

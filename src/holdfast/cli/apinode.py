@@ -58,6 +58,8 @@ def run_node(data: Path, host: str | None, port: int | None) -> None:
     def ready(node: Node) -> None:
         click.echo(f"serving on http://{node.settings.host}:{node.port}, admin key in ", nl=False)
         click.echo(data / KEY_FILE)
+        for warning in node.warnings:
+            click.secho(f"holdfast: {warning}", err=True, fg="yellow")
         for name, runtime in node.registry.services.items():
             if runtime.failure:
                 click.secho(f"holdfast: {name}: {runtime.failure}", err=True, fg="yellow")

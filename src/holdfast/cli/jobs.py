@@ -37,7 +37,7 @@ def _row(job: Document) -> tuple[Any, ...]:
     return (
         job["id"],
         job["kind"],
-        job["object"]["id"] if job["object"] else f"queue {job['queue']}",
+        job["object"]["id"] if job["object"] else job.get("about") or f"queue {job['queue']}",
         job["state"],
         job["step"],
         f"{progress['done']}/{progress['total']}" if progress["total"] else None,

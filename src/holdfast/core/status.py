@@ -37,6 +37,10 @@ def member_document(member: Member) -> Document:
     }
 
 
+ABOUT = "about"
+"""The argument in which an unbound job says to people what it is about."""
+
+
 def job_document(job: Job, ahead: int | None = None) -> Document:
     """One job, as JSON, without its arguments and inbox (they may be large).
 
@@ -80,6 +84,7 @@ def _place(job: Job) -> Document:
         "group": None if bound is None else bound.group,
         "shard": None if bound is None else bound.shard,
         "queue": job.queue,
+        "about": None if bound is not None else job.args.get(ABOUT),
         "parent": None if job.parent is None else str(job.parent),
         "remaining": job.remaining,
         "exclusive": job.exclusive,

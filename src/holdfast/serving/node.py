@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from holdfast import __version__
 from holdfast.errors import ConfigError, NotFoundError
@@ -29,13 +33,15 @@ from holdfast.serving.front.metrics import CONTENT_TYPE, text
 from holdfast.serving.front.openapi import openapi
 from holdfast.serving.front.queries import BASE as PUBLIC
 from holdfast.serving.front.queries import Queries, path_of
-from holdfast.serving.generations.mounted import Mounter
+from holdfast.serving.generations.mounted import Mounter, WorkerSettings
 from holdfast.serving.generations.registry import Registry
 from holdfast.serving.packages.store import PackageStore
 from holdfast.serving.peers import LOOK_S, NODES_PATH, Peers
 from holdfast.serving.pool.spawner import Spawner
 from holdfast.serving.presence import Presence
+from holdfast.serving.settings import FILE as SETTINGS_FILE
 from holdfast.serving.settings import NodeSettings
+from holdfast.serving.workers.users import choose_user
 
 _SWEEP_S: Final = 1.0
 _HEAL_S: Final = 15.0
@@ -65,7 +71,8 @@ class Node:
             signed_only=packages.signed_only,
         )
         self._spawner = Spawner(self._scratch, settings.workers.libraries)
-        mounter = Mounter(store, self._spawner, settings.workers, settings.connections)
+        workers, self.warnings = _as_whom(settings, data)
+        mounter = Mounter(store, self._spawner, workers, settings.connections)
         self.registry = Registry(data / "services", store, mounter)
         self._audit = Audit(data / "audit", settings.audit)
         self._queries = Queries(self.registry, self._audit, self._loop.time)
@@ -75,6 +82,7 @@ class Node:
         )
         self.replace: Callable[[], None] | None = None  # puts a successor in its place
         self._zone = settings.node.zone
+        self._workers_user = workers.limits.user or pwd.getpwuid(os.geteuid()).pw_name
         self._admin = Admin(
             self.registry,
             AdminKeys(data, os.environ.get(KEY_VARIABLE, "")),
@@ -278,19 +286,39 @@ class Node:
             "connections": len(self.connections),
             "queries": self.registry.queries(),
             "services": len(self.registry.services),
+            "workersRunAs": self._workers_user,
+            "warnings": self.warnings,
             "zone": self._zone,
             "nodes": self.peers.urls(),
             "drainNoticeS": self.settings.drain_notice_s,
         }
 
     def _gauges(self) -> dict[str, float]:
+        shipper = self._audit.shipper
         return {
             "connections": len(self.connections),
             "held_bytes": self.held_bytes,
             "alive": float(not self.presence.why_not()),
             "audit_written": self._audit.written,
             "audit_dropped": self._audit.dropped,
+            "audit_shipped": shipper.shipped if shipper is not None else 0,
+            "audit_ship_dropped": shipper.dropped if shipper is not None else 0,
         }
+
+
+def _as_whom(settings: NodeSettings, data: Path) -> tuple[WorkerSettings, list[str]]:
+    """The workers' settings with the user that is fit, and what is to be warned of."""
+    workers = settings.workers
+    folders = [data / "packages", data / "scratch"]
+    user, warning = choose_user(workers.limits.user, folders)
+    warnings = [warning] if warning else []
+    file = data / SETTINGS_FILE
+    if user and settings.connections and file.stat().st_mode & stat.S_IROTH:
+        warnings.append(
+            f"{file} has databases' passwords, and the code of packages can read it: chmod 600."
+        )
+    limits = msgspec.structs.replace(workers.limits, user=user)
+    return msgspec.structs.replace(workers, limits=limits), warnings
 
 
 def _fresh(folder: Path, pid: int) -> Path:

@@ -47,13 +47,19 @@ class PlaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The query audit. ``sampling``: the share of queries written; errors always are."""
+    """The query audit. ``sampling``: the share of queries written; errors always are.
+
+    ``ship``: a URL that the lines are sent to as well (``front.shipping``), with
+    ``ship_authorization`` as the header of that name.
+    """
 
     enabled: bool = True
     sampling: float = 1.0
     bodies: bool = False
     file_bytes_max: int = 100 << 20
     files: int = 5
+    ship: str = ""
+    ship_authorization: str = ""
 
 
 class PackageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -61,8 +61,8 @@ def read_only() -> Finding:
     return fail(
         "database role",
         "what answers is a standby, which cannot be written to",
-        "point [database] url at the primary (several hosts and target_session_attrs=read-write "
-        "find it by themselves)",
+        "point [database] url at the primary, or name all servers in it (host1:port,host2:port): "
+        "the one that leads is found",
     )
 
 

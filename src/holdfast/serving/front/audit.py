@@ -12,6 +12,7 @@ from collections import deque
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from holdfast.serving.front.shipping import Shipper
 from holdfast.serving.settings import AuditSettings
 
 _PENDING_MAX: Final = 100_000
@@ -25,6 +26,7 @@ class Audit:
     def __init__(self, folder: Path, settings: AuditSettings) -> None:
         self.dropped = 0
         self.written = 0
+        self.shipper: Shipper | None = None
         self._folder = folder
         self._settings = settings
         self._pending: deque[bytes] = deque()
@@ -33,8 +35,11 @@ class Audit:
         self._second = 0
         self._second_text = ""
         folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)  # it is not for the code of packages to read
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         if settings.enabled:
+            if settings.ship:
+                self.shipper = Shipper(settings.ship, settings.ship_authorization)
             self._thread.start()
 
     def note(
@@ -76,6 +81,8 @@ class Audit:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
+        if self.shipper is not None:
+            self.shipper.close()
 
     def _run(self) -> None:
         while True:
@@ -83,6 +90,8 @@ class Audit:
             count = len(self._pending)
             if count:
                 lines = [self._pending.popleft() for _ in range(count)]
+                if self.shipper is not None:
+                    self.shipper.put(lines)
                 try:
                     self._write(b"".join(lines))
                     self.written += count

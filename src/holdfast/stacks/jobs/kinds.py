@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from holdfast.core.jobs import StepContext
+from holdfast.core.status import ABOUT
 from holdfast.stacks.model import QUEUE, Action, Op, Resource, Stack, resources_of
 from holdfast.stacks.nesting import Moment
 from holdfast.stacks.plan import Phase
@@ -56,6 +57,7 @@ def new_job(
     stack: Stack,
     args: Mapping[str, Json],
     *,
+    about: str = "",
     after: Iterable[UUID] = (),
     after_end: Iterable[UUID] = (),
     deadline_s: float | None = None,
@@ -65,7 +67,12 @@ def new_job(
         id=key,
         kind=kind,
         queue=QUEUE,
-        args={"stack": str(stack.id), "traversal": stack.traversal, **args},
+        args={
+            "stack": str(stack.id),
+            "traversal": stack.traversal,
+            ABOUT: f"{stack.name}{about}",
+            **args,
+        },
         after=tuple(after),
         after_end=tuple(after_end),
         deadline_s=deadline_s,
@@ -83,6 +90,7 @@ def heeding(stack: Stack, row: Resource, signal: UUID) -> QueuedJob:
         args={
             "stack": str(stack.id),
             "traversal": stack.traversal,
+            ABOUT: f"{stack.name}.{row.name}",
             **msgspec.to_builtins(item),
         },
         exclusive=(resources_of(stack.id),),

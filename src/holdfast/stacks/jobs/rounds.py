@@ -127,7 +127,10 @@ def _jobs(
     elif stack.convergence:
         for item in found.items:
             args = {"source": str(stack.source), "last": last_word, **_args(item)}
-            yield new_job(item.id, RESOURCE, stack, args, after=item.after, deadline_s=left_s)
+            about = f".{item.name}: {item.op}"
+            yield new_job(
+                item.id, RESOURCE, stack, args, about=about, after=item.after, deadline_s=left_s
+            )
     kind = SETTLE if following is Phase.SETTLE else ROUND
     key = round_id(stack.id, stack.traversal, following)
     yield new_job(key, kind, stack, {"phase": following}, after_end=last)
