@@ -106,9 +106,10 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.size == 0:
-            at = data.index(b"Content-Length: ") + 16
-            self.size = int(data[at : data.index(b"\r", at)])
-            self.size += data.index(b"\r\n\r\n") + 4
+            end = data.index(b"\r\n\r\n")
+            at = data.find(b"Content-Length: ", 0, end)
+            at = 16 + (at if at >= 0 else data.index(b"content-length: ", 0, end))
+            self.size = int(data[at : data.index(b"\r", at)]) + end + 4
             self.errors += not data.startswith(b"HTTP/1.1 200")
         self.size -= len(data)
         if self.size > 0:

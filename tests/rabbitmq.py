@@ -82,12 +82,15 @@ class RabbitMq:
 
     def ready(self) -> None:
         """Wait until it lets somebody in."""
+        asyncio.run(self._ready())
+
+    async def _ready(self) -> None:
         until = time.monotonic() + START_S
-        while not asyncio.run(self._answers()):
+        while not await self._answers():
             assert time.monotonic() < until, (self.home / "out").read_text()
             assert self._process is not None
             assert self._process.poll() is None, (self.home / "out").read_text()
-            time.sleep(0.1)
+            await asyncio.sleep(0.1)
 
     async def _answers(self) -> bool:
         try:

@@ -129,6 +129,7 @@ def test_a_stalled_main_loop_loses_its_lease_though_the_keeper_lives() -> None:
     rig.run_for(STALL_S + 10)  # nobody beats
     assert not rig.window.open()
     assert rig.store.at[-1] <= STALL_S + 1
+    assert rig.window.over, "the keeper has ended: what is stuck can be ended, too"
 
 
 def test_a_request_to_drain_arrives_with_a_renewal() -> None:

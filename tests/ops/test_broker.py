@@ -43,7 +43,7 @@ def test_the_broker_is_named_by_our_setting_or_by_those_of_others_x4(tmp_path: P
 
 @pytest.mark.parametrize("url", ["http://u:calvin@b", "amqp://u:calvin@b:x", "amqp://u:calvin@"])
 def test_a_url_that_is_none_is_a_fault_and_is_not_quoted(tmp_path: Path, url: str):
-    with pytest.raises(ConfigError, match="broker.url") as caught:
+    with pytest.raises(ConfigError, match=r"broker\.url") as caught:
         load(tmp_path, f'[broker]\nurl = "{url}"')
     assert "calvin" not in str(caught.value)
 

@@ -108,7 +108,7 @@ class LeaseKeeper:
         return self
 
     async def run(self) -> None:
-        """Renew until the database says that the lease is over."""
+        """Renew until the database says that the lease is over, or it was let run out."""
         while True:
             renewed = await self._renew_once()
             if self._window.over:
@@ -119,6 +119,8 @@ class LeaseKeeper:
     async def _renew_once(self) -> bool:
         if self._progress.stalled_s() > self._stall_s:
             log.warning("lease.stalled", member=self._member.slot, stall_s=self._stall_s)
+            if not self._window.open():
+                self._window.end()  # whenever the main loop wakes up: that was it
             return False
         sent_at = self._clock.now()
         try:

@@ -40,7 +40,9 @@ class _Target(Protocol):
 class Shipper:
     """Lines to one URL: ``http(s)://…``, ``syslog://host[:port]``, ``tcp://host:port``."""
 
-    def __init__(self, url: str, authorization: str = "", bytes_max: int = PENDING_BYTES_MAX):
+    def __init__(
+        self, url: str, authorization: str = "", bytes_max: int = PENDING_BYTES_MAX
+    ) -> None:
         self.shipped = 0
         self.dropped = 0
         self._target = _target(url, authorization)
