@@ -15,6 +15,7 @@ DEV := .venv/$(STAMP)-dev
 CLIENTS := .venv-clients/$(STAMP)
 PROGRAMS := .venv/$(STAMP)-programs
 IRONIC := .venv-peers/ironic/$(STAMP)
+SERVING_PEERS := $(foreach peer,mlserver bentoml litserve,.venv-peers/$(peer)/$(STAMP))
 HEAT := .venv-peers/heat/$(STAMP)
 PIP := -m pip --disable-pip-version-check --quiet
 
@@ -48,7 +49,7 @@ chaos: $(DEV) $(PROGRAMS) ## kill, pause and partition real processes for CHAOS_
 sim: $(DEV) ## simulate the core under faults with SEEDS seeds (1000)
 	HOLDFAST_TEST_SIM_SEEDS=$(SEEDS) $(BIN)/pytest tests/sim $(PYTEST_ARGS)
 
-bench: $(DEV) $(IRONIC) $(HEAT) ## measure, and write what was measured to benchmarks/results/
+bench: $(DEV) $(IRONIC) $(HEAT) $(SERVING_PEERS) ## measure, and write what was measured to benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove the environments and all caches (no data)
@@ -94,6 +95,14 @@ $(HEAT): benchmarks/peers/requirements-heat.txt | .venv-peers/heat/bin/python
 	@tools/apt.sh rabbitmq-server=rabbitmq-server
 	@echo "installing Heat, to measure beside, into .venv-peers/heat"
 	@.venv-peers/heat/bin/python $(PIP) install --requirement $<
+	@touch $@
+
+# One that cannot be installed is left out, and the benchmark says so.
+$(SERVING_PEERS): .venv-peers/%/$(STAMP): benchmarks/peers/requirements-%.txt
+	@mkdir -p .venv-peers
+	@PYTHON=$(PYTHON) tools/python-venv.sh .venv-peers/$*
+	@echo "installing $*, to measure beside, into .venv-peers/$*"
+	@.venv-peers/$*/bin/python $(PIP) install --requirement $< || echo "$* cannot be installed here" >&2
 	@touch $@
 
 $(PROGRAMS): tools/apt.sh | $(BIN)/python

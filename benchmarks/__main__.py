@@ -13,6 +13,7 @@ RESULTS = Path(__file__).parent / "results"
 NAMES = (
     "beside_heat",
     "beside_ironic",
+    "beside_serving",
     "client",
     "jobs",
     "power_sync",

@@ -159,7 +159,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def broken(self) -> list[str]:
         return [
-            f"{kind}: {call.action} of {call.stack}.{call.name} by process {call.pid}"
+            f"{kind}: {call.action} of {call.stack}.{call.name} by process {call.pid}, "
+            f"key {call.key}, run {call.run}, guarded at {call.guarded_at:.3f}, here {call.t:.3f}"
             for kind in ("again", "twice", "stale")
             for call in getattr(self, kind)
         ]
@@ -170,18 +171,17 @@ def judge(calls: Iterable[Call]) -> Verdict:
     created: dict[str, Call] = {}
     deleted: dict[str, Call] = {}
     again, twice, stale, late, count = [], list[Call](), list[Call](), 0, 0
-    runs: dict[str, list[Call]] = {}  # by key: the first call of each run
+    runs: dict[str, dict[str, Call]] = {}  # by key: the first call of each run
     for call in calls:
         count += 1
-        begun = runs.setdefault(call.key, [])
-        after = [first.run for first in begun]
-        if call.run not in after:
-            begun.append(call)
-        elif begun[-1].run != call.run:
-            if call.guarded_at > begun[after.index(call.run) + 1].t:
-                stale.append(call)
-            else:
-                late += 1
+        begun = runs.setdefault(call.key, {})
+        first = begun.setdefault(call.run, call)
+        # In the order in which they began, which need not be that of arrival.
+        newer = [one.t for one in begun.values() if one.guarded_at > first.guarded_at]
+        if newer and call.guarded_at > min(newer):
+            stale.append(call)
+        elif newer:
+            late += 1
         if call.action in MADE and call.key in deleted and call.guarded_at > deleted[call.key].t:
             again.append(call)
         if call.effect and call.action == "create":

@@ -114,6 +114,12 @@ def test_what_goes_on_after_another_has_begun_is_stale_unless_it_was_on_its_way(
     assert (late.broken, late.late) == ([], 1)
 
 
+def test_what_was_on_its_way_makes_nobody_stale_who_began_after_it():
+    on_its_way = call("a", 3, "reserve", guarded_at=1)
+    verdict = judge([call("b", 2, "reserve"), on_its_way, call("b", 4, "create")])
+    assert (verdict.broken, verdict.late) == ([], 1)
+
+
 def test_what_is_made_again_after_it_was_gone_is_found():
     calls = [call("a", 1, "create"), call("b", 2, "delete"), call("c", 3, "create")]
     assert len(judge(calls).again) == 1

@@ -87,12 +87,12 @@ def listed(farm: Farm) -> dict[str, dict[str, Any]]:
     """All nodes, by UUID."""
     fields = ("uuid", "instance_uuid", "provision_state", "power_state")
     found = farm.client.json("baremetal", "node", "list", "--fields", *fields)
-    return {node["UUID"]: node for node in found}
+    return {node["uuid"]: node for node in found}
 
 
 def held(farm: Farm) -> set[str]:
     """The nodes that are somebody's."""
-    bound = {uuid for uuid, node in listed(farm).items() if node["Instance UUID"]}
+    bound = {uuid for uuid, node in listed(farm).items() if node["instance_uuid"]}
     allocations = farm.client.json("baremetal", "allocation", "list")
     assert bound == {one["node_uuid"] for one in allocations}
     return bound
@@ -100,7 +100,7 @@ def held(farm: Farm) -> set[str]:
 
 def assert_idle(farm: Farm, nodes: set[str]) -> None:
     """Nobody's, undeployed and cleaned: the disk is empty, the power off."""
-    idle = {"Instance UUID": None, "Provisioning State": "available", "Power State": "power off"}
+    idle = {"instance_uuid": None, "provision_state": "available", "power_state": "power off"}
     assert {uuid: n for uuid, n in listed(farm).items() if uuid in nodes and n != n | idle} == {}
     images = farm.images()
     assert {images[uuid] for uuid in nodes} == {""}

@@ -74,7 +74,7 @@ def shipped(handle: Callable[[socket.socket], None], url: str, count: int) -> Sh
         connection, _ = server.accept()
         with connection:
             handle(connection)
-        shipper.close()
+    shipper.close()
     return shipper
 
 

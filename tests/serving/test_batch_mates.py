@@ -39,7 +39,7 @@ class Model:
 def node(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("mates")
     made = NodeProcess(folder / "node").start()
-    pool = {"floor": 1, "cruise": 3, "ceil": 3, "queue": 100, "timeout_ms": 3000}
+    pool = {"floor": 1, "cruise": 3, "ceil": 3, "queue": 100, "timeout_ms": 1500}
     model = {"id": "model", "kind": "custom-prediction", "file": "f.py", "class_name": "Model"}
     endpoints = [function("work"), model]
     made.put(make(folder, "mates", {"f.py": CODE}, endpoints, pool=pool))

@@ -11,7 +11,7 @@ from holdfast.cli.context import Cli
 
 
 @click.command()
-@click.argument("role", type=click.Choice(["api", "conductor", "engine", "rack"]))
+@click.argument("role", type=click.Choice(["api", "apinode", "conductor", "engine", "rack"]))
 @click.option("--slot", help="A name that is the same after every restart.  [default: ROLE-1]")
 @click.pass_obj
 def run(obj: Cli, role: str, slot: str | None) -> None:

@@ -20,10 +20,16 @@ if TYPE_CHECKING:
 @click.option("--conductors", type=click.IntRange(0, 256), help="How many conductors.")
 @click.option("--engines", type=click.IntRange(0, 256), help="How many engines (stacks).")
 @click.option("--apis", type=click.IntRange(0, 256), help="How many API processes.")
+@click.option("--apinodes", type=click.IntRange(0, 256), help="How many API nodes (serving).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the APIs (0: any free one).")
 @click.pass_obj
 def up(
-    obj: Cli, conductors: int | None, engines: int | None, apis: int | None, port: int | None
+    obj: Cli,
+    conductors: int | None,
+    engines: int | None,
+    apis: int | None,
+    apinodes: int | None,
+    port: int | None,
 ) -> None:
     """Run the whole system on this host, on an embedded PostgreSQL unless one is configured.
 
@@ -33,6 +39,7 @@ def up(
         ("HOLDFAST_CONDUCTOR__PROCESSES", conductors),
         ("HOLDFAST_ENGINE__PROCESSES", engines),
         ("HOLDFAST_API__PROCESSES", apis),
+        ("HOLDFAST_APINODE__PROCESSES", apinodes),
         ("HOLDFAST_API__PORT", port),
     ):
         if value is not None:

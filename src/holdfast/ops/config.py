@@ -26,6 +26,7 @@ from holdfast.identity.settings import IdentitySettings
 from holdfast.ops.aliases import FOREIGN_SECTIONS, foreign, translate
 from holdfast.ops.planner.stacks import pool_fault
 from holdfast.ops.settings import (
+    ApiNodeSettings,
     ApiSettings,
     BrokerSettings,
     ConductorSettings,
@@ -55,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api: ApiSettings = ApiSettings()
     conductor: ConductorSettings = ConductorSettings()
     engine: EngineSettings = EngineSettings()
+    apinode: ApiNodeSettings = ApiNodeSettings()
     rack: RackSettings = RackSettings()
     core: CoreSettings = CoreSettings()
     web: WebSettings = WebSettings()

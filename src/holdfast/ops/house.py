@@ -27,9 +27,13 @@ from holdfast.store.embedded import EmbeddedPostgres
 from holdfast.store.keyring import MASTER_KEY_VARIABLE, Keyring
 
 POSTGRES: Final = "postgres"
-STOP_STAGES: Final = {"conductor": 0, "engine": 0, "api": 1, "rack": 2, POSTGRES: 3}
+STOP_STAGES: Final = {"conductor": 0, "engine": 0, "apinode": 0, "api": 1, "rack": 2, POSTGRES: 3}
 # The gateway has no access to the database, so it is not told where that is either.
-KEPT_FROM: Final = {"rack": frozenset({"HOLDFAST_DATABASE__URL", MASTER_KEY_VARIABLE})}
+# An API node, which runs others' code in processes below it, opens no secret.
+KEPT_FROM: Final = {
+    "rack": frozenset({"HOLDFAST_DATABASE__URL", MASTER_KEY_VARIABLE}),
+    "apinode": frozenset({MASTER_KEY_VARIABLE}),
+}
 _PREDECESSOR_S: Final = 30.0  # how long a database left behind by a killed supervisor may take
 
 
@@ -72,9 +76,11 @@ async def build(
         "conductor": settings.conductor.processes,
         "engine": settings.engine.processes,
         "api": settings.api.processes,
+        "apinode": settings.apinode.processes,
     }
     roles = [(f"{role}-{n}", role) for role, count in counts.items() for n in range(1, count + 1)]
-    specs = [_role(slot, role, datadir, shared, sockets) for slot, role in roles]
+    first = settings.apinode.port
+    specs = [_role(slot, role, datadir, shared, sockets, first) for slot, role in roles]
     if embedded is not None:
         specs.append(_postgres(datadir))
     return House(
@@ -93,12 +99,13 @@ def _role(
     datadir: DataDir,
     shared: Mapping[str, str],
     sockets: Sequence[socket.socket],
+    port: int,
 ) -> ChildSpec:
     mine = sockets if role == "api" else ()
     kept = {k: v for k, v in shared.items() if k not in KEPT_FROM.get(role, ())}
     launch = Launch(
         argv=(sys.executable, "-P", "-m", "holdfast.cli.main", "run", role, "--slot", slot),
-        env={**kept, **(to_pass(mine) if mine else {})},
+        env={**kept, **(to_pass(mine) if mine else {}), **_port_of(role, slot, port)},
         pass_fds=tuple(sock.fileno() for sock in mine),
     )
 
@@ -112,6 +119,13 @@ def _role(
         output=datadir.log(slot),
         stop_stage=STOP_STAGES[role],
     )
+
+
+def _port_of(role: str, slot: str, first: int) -> dict[str, str]:
+    """API nodes have ports of their own, one after the other (0: each takes a free one)."""
+    if role != "apinode" or not first:
+        return {}
+    return {"HOLDFAST_APINODE__PORT": str(first + int(slot.rpartition("-")[2]) - 1)}
 
 
 def _postgres(datadir: DataDir) -> ChildSpec:

@@ -96,6 +96,18 @@ class ConductorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Conductor group: these conductors take only nodes of the same group."""
 
 
+class ApiNodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``apinode`` role: nodes that answer queries; the rest of one is in its apinode.toml."""
+
+    processes: Processes = 0
+    host: str = "127.0.0.1"
+    """Address to listen on; loopback unless told otherwise."""
+    port: Port = 12_000
+    """Port of the first of this host; each further one has the next. 0: any free ones."""
+    look_s: Seconds = 2.0
+    """How often a node reads what it shall serve, and says what it does."""
+
+
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The ``engine`` role: runs the jobs of stacks."""
 

@@ -1,6 +1,6 @@
 """Serving: query nodes that never lose a query (Dataiku's API node, acceptance D1-D20).
 
-Owns: packages, endpoints, generations, the API node.
+Owns: packages, endpoints, generations, the API node; operating nodes from outside.
 
 Never imports: anything of Holdfast but ``errors``. It could be taken out and run alone, and a
 node needs nobody in order to answer: its packages are on its own disk (D2).
@@ -27,7 +27,7 @@ Invariants:
 - Everything that can wait has a bound: bodies, queues, deadlines, connections, restarts.
 - A node that drains goes on answering for as long as balancers need to notice (D17).
 
-Proved by: ``tests/serving/test_node.py``, ``tests/serving/test_zero_loss.py``,
+Proved by: ``tests/serving/test_node.py``, ``tests/e2e/serving/test_zero_loss.py``,
 ``tests/serving/test_hostile_packages.py``, ``tests/serving/test_hostile_queries.py``,
 ``tests/compat/serving/test_dataikuapi.py``.
 """

@@ -54,7 +54,7 @@ async def test_a_request_waits_to_be_decided_and_then_has_a_node(fixture: Bareme
         {"retired": True},
         {"power_state": None},
         {"resource_class": "silver"},
-        {"instance_uuid": uuid4()},
+        {"instance_uuid": UUID(int=7)},
         {"traits": ["CUSTOM_B"]},
     ],
     ids=str,

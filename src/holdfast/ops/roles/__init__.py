@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from holdfast.ops.roles.process import RoleProcess
 
-ROLES: Final = ("rack", "conductor", "engine", "api")
+ROLES: Final = ("rack", "conductor", "engine", "api", "apinode")
 """The roles that exist, in the order in which they are started."""
 
 _FILES_MAX: Final = 1 << 20  # Linux's own nr_open

@@ -6,6 +6,7 @@ import asyncio
 
 from holdfast.baremetal.service import Baremetal
 from holdfast.core.queue_worker import QueueWorker
+from holdfast.fleet.store import Fleet
 from holdfast.identity.delegations import Delegations
 from holdfast.identity.policy import Caller
 from holdfast.ops.broker import BrokerMetrics
@@ -93,6 +94,7 @@ def outer_world(process: RoleProcess, store: PgStore) -> dict[str, Json]:
         "baremetal": Baremetal(
             store, process.vault(), settings.baremetal, shards=settings.core.shards
         ),
+        "serving": Fleet(store.db),
         "caller": caller,
         "orchestration_url": f"{url}/orchestration/v1",
         "region": settings.identity.region,

@@ -124,12 +124,18 @@ class RoleProcess:
             yield broker
 
     def membership(
-        self, store: Store, *, group: str = "", address: str = "", mortal: bool = False
+        self,
+        store: Store,
+        *,
+        group: str = "",
+        address: str = "",
+        zone: str = "",
+        mortal: bool = False,
     ) -> Membership:
         """A fresh membership: lease kept on its own thread, registration told to the supervisor.
 
-        ``mortal``: the process ends with its lease, even if its main loop is stuck: in code that
-        blocks, as that of a plug-in may.
+        ``zone``: if it is another than the host's. ``mortal``: the process ends with its lease,
+        even if its main loop is stuck: in code that blocks, as that of a plug-in may.
         """
         host = self.settings.host
         spec = MemberSpec(
@@ -137,7 +143,7 @@ class RoleProcess:
             role=self.role,
             slot=self.slot,
             host=host.name or socket.gethostname(),
-            zone=host.zone,
+            zone=zone or host.zone,
             group=group,
             version=__version__,
             address=address,

@@ -10,5 +10,5 @@ Invariants:
 - A generation that is no longer mapped answers what it has taken, then its workers end (D12).
 
 Proved by: ``tests/serving/test_mapping.py``, ``tests/serving/test_node.py``,
-``tests/serving/test_zero_loss.py``.
+``tests/e2e/serving/test_zero_loss.py``.
 """

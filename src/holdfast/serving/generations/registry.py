@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -207,6 +208,37 @@ class Registry:
         runtime.state = msgspec.structs.replace(state, generations=(*state.generations, made))
         return made
 
+    async def admit(self, service: str, keys: Mapping[str, str]) -> None:
+        """Let these keys (SHA-256 -> name) query it, whatever the generation, from now on."""
+        self._thaw()
+        runtime = self.get(service)
+        async with runtime.lock:
+            state = msgspec.structs.replace(runtime.state, keys=dict(keys))
+            await asyncio.to_thread(self._files.write, state)
+            runtime.state = state
+            for mounted in runtime.mounted.values():
+                mounted.admit(keys)
+
+    async def forget(self, service: str, generation: str) -> None:
+        """Drop a generation and its package; raises ``ConflictError`` while it is in use."""
+        self._thaw()
+        runtime = self.get(service)
+        async with runtime.lock:
+            state = runtime.state
+            if any(entry.generation == generation for entry in state.mapping):
+                if state.enabled:
+                    raise ConflictError(f"{service}/{generation} is in use: switch to another.")
+                state = msgspec.structs.replace(state, mapping=())
+            dropped = state.find(generation)
+            kept = tuple(one for one in state.generations if one.id != generation)
+            state = msgspec.structs.replace(state, generations=kept)
+            await asyncio.to_thread(self._files.write, state)
+            runtime.state = state
+            if (mounted := runtime.mounted.get(generation)) is not None:
+                self._retire(runtime, mounted)
+        if dropped is not None and dropped.digest not in self._needed():
+            await asyncio.to_thread(self._store.remove, dropped.digest)
+
     async def clean_unused(self) -> dict[str, list[str]]:
         """Forget disabled services, generations not in use, and packages that nobody needs."""
         self._thaw()
@@ -331,6 +363,7 @@ class Registry:
         if there is not None:
             self._retire(runtime, there)
         runtime.mounted[generation] = mounted
+        mounted.admit(runtime.state.keys)
         if runtime.only is there and there is not None:
             runtime.only = mounted
 

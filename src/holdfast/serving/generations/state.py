@@ -27,6 +27,7 @@ class ServiceState(msgspec.Struct, frozen=True):
     enabled: bool = False
     generations: tuple[Generation, ...] = ()
     mapping: tuple[Entry, ...] = ()
+    keys: dict[str, str] = {}  # who may query beside those of the package: SHA-256 -> name
 
     def find(self, generation: str) -> Generation | None:
         return next((one for one in self.generations if one.id == generation), None)

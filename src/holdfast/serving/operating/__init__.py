@@ -15,5 +15,6 @@ Invariants:
 - What was done is on disk before the next step begins; each step may be done twice.
 - A node comes back only ready. One that is not stays out, and the report says so.
 
-Proved by: ``tests/serving/operating/test_rolling.py``, ``tests/serving/test_rolling_upgrade.py``.
+Proved by: ``tests/serving/operating/test_progress.py``,
+``tests/e2e/serving/test_rolling_upgrade.py``.
 """

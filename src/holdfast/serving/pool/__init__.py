@@ -10,6 +10,6 @@ Invariants:
 - A query whose worker dies or is killed beside it is asked again, alone.
 - A pool that drains takes nothing new, and stops its workers once all it took is answered.
 
-Proved by: ``tests/serving/test_queue.py``, ``tests/serving/test_zero_loss.py``,
+Proved by: ``tests/serving/test_queue.py``, ``tests/e2e/serving/test_zero_loss.py``,
 ``tests/serving/test_hostile_queries.py``.
 """

@@ -28,6 +28,8 @@ from holdfast.stacks.types.groups import ResourceChain, ResourceGroup
 from holdfast.stacks.types.nested import NestedStackResource
 from holdfast.stacks.types.plain import Delay, NoneResource, Value
 from holdfast.stacks.types.random_string import RandomString
+from holdfast.stacks.types.serving_generation import ServingGeneration
+from holdfast.stacks.types.serving_service import ServingService
 from holdfast.stacks.types.testing import TestResource
 
 GROUP: Final = "holdfast.resource_types"
@@ -57,6 +59,7 @@ def built_in() -> dict[str, ResourceType]:
         *(SoftwareConfig(), StructuredConfig(), CloudConfig(), MultipartMime()),
         NestedStackResource(),
         *(IronicPort(), BaremetalPort(), BaremetalNode()),
+        *(ServingGeneration(), ServingService()),
     )
     return {one.name: one for one in types}
 

@@ -43,11 +43,11 @@ on conflict (member) do update
    set epoch = excluded.epoch, current_key = excluded.current_key,
        known_keys = excluded.known_keys, reported_at = excluded.reported_at
 """
-# A report of an earlier incarnation says nothing of the present one.
+# A report of an earlier incarnation says nothing of the present one. API nodes seal nothing.
 REPORTS = """
 select m.slot, m.host, r.current_key, coalesce(r.known_keys, '{}') as known_keys
   from member m left join key_report r on r.member = m.id and r.epoch = m.epoch
- where m.state <> 'gone'
+ where m.state <> 'gone' and m.role <> 'apinode'
  order by m.host, m.slot
 """
 
