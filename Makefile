@@ -7,6 +7,8 @@ PART ?= baremetal
 SEEDS ?= 1000
 CHAOS_S ?= 7200
 PYTEST_ARGS ?=
+# These run real processes, or measure: one after the other. All others run side by side.
+SERIAL := tests/sim tests/serving tests/client tests/e2e tests/compat tests/chaos
 
 BIN := .venv/bin
 STAMP := .stamp
@@ -32,7 +34,8 @@ demo: $(RUN) ## fifty machines deploy while a conductor is killed: watch, in und
 	@exec $(BIN)/holdfast demo $(ARGS)
 
 test: lint $(CLIENTS) $(PROGRAMS) ## lint, then every test within the time budget of CI
-	$(BIN)/pytest $(PYTEST_ARGS)
+	PYTHONHASHSEED=0 $(BIN)/pytest --numprocesses 2 --dist loadfile $(SERIAL:%=--ignore %) $(PYTEST_ARGS)
+	$(BIN)/pytest $(SERIAL) $(PYTEST_ARGS)
 
 compat: $(DEV) $(CLIENTS) $(PROGRAMS) ## unmodified clients of others against Holdfast (PART=baremetal)
 	HOLDFAST_COMPAT_DOC=1 $(BIN)/pytest tests/compat/$(PART) $(PYTEST_ARGS)
@@ -44,10 +47,11 @@ lint: $(DEV) ## style, types and layers
 	$(BIN)/lint-imports
 
 chaos: $(DEV) $(PROGRAMS) ## kill, pause and partition real processes for CHAOS_S seconds (7200)
-	HOLDFAST_TEST_CHAOS_S=$(CHAOS_S) $(BIN)/pytest tests/chaos -s $(PYTEST_ARGS)
+	HOLDFAST_TEST_CHAOS_S=$(CHAOS_S) $(BIN)/pytest tests/chaos tests/e2e/test_stacks.py -s $(PYTEST_ARGS)
 
 sim: $(DEV) ## simulate the core under faults with SEEDS seeds (1000)
-	HOLDFAST_TEST_SIM_SEEDS=$(SEEDS) $(BIN)/pytest tests/sim $(PYTEST_ARGS)
+	HOLDFAST_TEST_SIM_SEEDS=$(SEEDS) HOLDFAST_TEST_STACK_SEEDS=$(SEEDS) \
+		$(BIN)/pytest tests/sim tests/stacks/test_random_stacks.py $(PYTEST_ARGS)
 
 bench: $(DEV) $(IRONIC) $(HEAT) $(SERVING_PEERS) ## measure, and write what was measured to benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)

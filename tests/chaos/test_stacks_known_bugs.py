@@ -24,7 +24,11 @@ BEGUN = 5  # things that the victim has in hand when it is stopped
 WITHIN_S = 60.0
 FEW = {"HOLDFAST_ENGINE__JOBS_MAX": "12"}  # so that no engine takes all there is
 
+LONG = bool(os.environ.get("HOLDFAST_TEST_CHAOS_S"))
+long_only = pytest.mark.skipif(not LONG, reason="set HOLDFAST_TEST_CHAOS_S (make chaos does)")
 
+
+@long_only
 async def test_an_engine_without_trust_window_that_wakes_up_is_caught():
     engines = Engines(supervised=1, unsupervised=1, bug="trusting", settings=FEW)
     async with (
@@ -50,6 +54,7 @@ async def test_an_engine_without_trust_window_that_wakes_up_is_caught():
     assert verdict.stale, "the verdict shows nothing of a bug that is certainly there"
 
 
+@long_only
 async def test_an_engine_that_takes_what_others_run_is_caught():
     engines = Engines(supervised=1, unsupervised=1, bug="greedy", settings=FEW)
     async with (

@@ -27,6 +27,9 @@ SETTINGS = {
     "HOLDFAST_CORE__STALL_S": "3",
 }
 
+LONG = bool(os.environ.get("HOLDFAST_TEST_CHAOS_S"))
+long_only = pytest.mark.skipif(not LONG, reason="set HOLDFAST_TEST_CHAOS_S (make chaos does)")
+
 
 class House:
     """What one test has: APIs, two engines that nobody reports, a provider and a user."""
@@ -63,6 +66,7 @@ def hanging(how: str) -> Template:
     return template
 
 
+@long_only
 async def test_no_hanging_handler_and_no_absence_of_engines_keeps_a_stack_past_its_deadline():
     engines = Engines(supervised=0, unsupervised=2, settings=SETTINGS)
     async with house(engines) as at:
@@ -148,6 +152,7 @@ async def _requests_that_meet(at: House) -> None:
     assert await at.user.settled("twin", 30) is None
 
 
+@long_only
 async def test_a_handler_that_blocks_its_process_ends_at_the_deadline_too():
     engines = Engines(supervised=0, unsupervised=2, settings=SETTINGS)
     async with house(engines) as at:

@@ -20,6 +20,8 @@ from tests.compat.programs import until
 from tests.e2e.farm import Farm
 
 pytestmark = pytest.mark.e2e
+LONG = bool(os.environ.get("HOLDFAST_TEST_CHAOS_S"))  # `make chaos` has the time for the rest
+long_only = pytest.mark.skipif(not LONG, reason="set HOLDFAST_TEST_CHAOS_S (make chaos does)")
 
 TEN = 10
 MACHINES = TEN + 3  # two are replaced, create before delete; one is always idle
@@ -176,6 +178,7 @@ def group(farm: Farm, count: int) -> Path:
     return write(farm, "group", resources, outputs)
 
 
+@long_only
 async def test_an_engine_killed_in_mid_stack_deploys_nothing_twice(up: Farm):
     deployed = up.deployments()
     up.client.done("stack", "create", "-t", str(group(up, TEN)), "group")
@@ -193,6 +196,7 @@ async def test_an_engine_killed_in_mid_stack_deploys_nothing_twice(up: Farm):
     assert up.fleet.assert_no_double_command() > 0
 
 
+@long_only
 async def test_a_group_of_ten_scaled_to_seven_gives_three_machines_back(up: Farm):
     before, deployed = up.outputs("group")["nodes"], up.deployments()
 
@@ -205,6 +209,7 @@ async def test_a_group_of_ten_scaled_to_seven_gives_three_machines_back(up: Farm
     assert_idle(up, set(before[7:]))
 
 
+@long_only
 async def test_a_stack_deleted_while_it_deploys_leaves_no_machine_behind(up: Farm):
     up.client.done("stack", "delete", "--yes", "--wait", "group")
     deployed = up.deployments()

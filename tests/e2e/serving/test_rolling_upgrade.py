@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.serving.loads import Load, balancer, over_client, over_http
+from tests.serving.loads import Load, answers, balancer, over_client, over_http
 from tests.serving.nodes import NodeProcess, adder, function, make, until
 
 from holdfast.client import Settings
@@ -37,6 +37,7 @@ class Nodes:
         self.folder = folder
         self.restarts: list[int] = []
         self.abrupt = False
+        self._lock = threading.Lock()
         nodes = self
         self.all = [
             NodeProcess(folder / f"n{number}", f'{NOTICE}[node]\nzone = "{zone}"\n')
@@ -57,12 +58,13 @@ class Nodes:
 
     def restart(self, port: int) -> None:
         one = next(one for one in self.all if one.port == port)
-        assert one.process is not None
-        if one.process.poll() is None:
-            self.restarts.append(port)
-            (one.process.kill if self.abrupt else one.process.terminate)()
-        one.wait()
-        one.start(port)
+        with self._lock:  # the command that was killed may have asked just now
+            assert one.process is not None
+            if one.process.poll() is None:
+                self.restarts.append(port)
+                (one.process.kill if self.abrupt else one.process.terminate)()
+            one.wait()
+            one.start(port)
 
     def command(self, package: Path | str, *more: str) -> list[str]:
         url = f"http://127.0.0.1:{self._server.server_port}"
@@ -89,7 +91,7 @@ class Nodes:
         ]
 
     def alive(self) -> list[bool]:
-        return [one.request("GET", "/isAlive/").status == 200 for one in self.all]
+        return [answers(one.port) for one in self.all]
 
     def close(self) -> None:
         self._server.shutdown()
@@ -160,7 +162,8 @@ def test_without_the_drain_queries_are_lost_and_this_harness_sees_it(
 
     def run(loads: AbstractContextManager[Load]) -> list[str]:
         with loads as load:
-            nodes.upgrade(package, "--notice", "0", "--force", "--nodes", nodes.all[0].url)
+            more = ("--notice", "0", "--force", "--nodes", nodes.all[0].url)
+            assert nodes.upgrade(package, *more).returncode == 0
         return load.failures
 
     nodes.abrupt = True

@@ -92,7 +92,9 @@ async def test_a_failure_within_is_the_failure_of_the_resource():
         await bench.create()
 
 
-@pytest.mark.parametrize("kind", [template(), TemplateResource("lost.yaml", "")], ids=["known", "lost"])
+@pytest.mark.parametrize(
+    "kind", [template(), TemplateResource("lost.yaml", "")], ids=["known", "lost"]
+)
 async def test_actions_reach_the_body_even_when_the_template_is_lost(kind: TemplateResource):
     bench = Bench(kind, {"size": 1} if kind.properties else {})
     await bench.do("observe", Action.CHECK)
