@@ -70,14 +70,14 @@ async def _compared(ours: Side, theirs: Side) -> list[Row]:
     commits: dict[str, tuple[float, float]] = {}
     for what, make in SHAPES:
         for side in sides:
-            work = partial(side.create, what, what.replace(" ", "-"), make())
+            work = partial(side.create, what, _name(what), make())
             if what == COUNTED:
                 commits[side.name] = await side.commits_of(work)
             else:
                 await work()
     memory = {side.name: max(most for _, most in side.memory_mb("engine")) for side in sides}
     for side in sides:
-        await side.delete(f"deleted {COUNTED}", COUNTED.replace(" ", "-"))
+        await side.delete(f"deleted {COUNTED}", _name(COUNTED))
     accepted = [await _accepted_s(side) for side in (ours, theirs)]
     rows = [_pair(what, ours, theirs, what, _wall, "s") for what, _ in SHAPES]
     rows += [_pair(f"… CPU, {what}", ours, theirs, what, _cpu, "CPU-s") for what, _ in SHAPES]
@@ -126,3 +126,8 @@ def _wall(sample: Sample) -> float:
 
 def _cpu(sample: Sample) -> float:
     return sample.all_cpu_s
+
+
+def _name(what: str) -> str:
+    """A stack's name, which begins with a letter."""
+    return f"s-{what.replace(' ', '-')}"

@@ -55,6 +55,7 @@ class Place:
             HOLDFAST_ENGINE__PROCESSES="1",
             HOLDFAST_LOGS__FORMAT="json",
         )
+        self._loads: list[subprocess.Popen[str]] = []
         self.packages = self.up.folder / "packages"
         self.packages.mkdir()
         for number, zone in enumerate(ZONES, 1):
@@ -109,12 +110,14 @@ class Place:
 
     def load(self, nodes: int = len(ZONES)) -> subprocess.Popen[str]:
         """Queries for the first so many nodes."""
-        return subprocess.Popen(
+        load = subprocess.Popen(
             [BIN / "python", LOAD, KEY, *self.urls[:nodes]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._loads.append(load)
+        return load
 
     def living(self) -> list[dict[str, Any]]:
         """The API nodes among the members."""
@@ -130,6 +133,8 @@ class Place:
             return False
 
     def close(self) -> None:
+        for load in self._loads:
+            load.kill()
         if self.up.process is not None and self.up.process.poll() is None:
             self.up.signal(signal.SIGTERM)
             self.up.wait()
@@ -225,6 +230,17 @@ async def test_without_the_database_queries_go_on_even_of_a_node_that_starts_ane
     assert told["failures"] == []
     assert told["results"] == {url: [12] for url in place.urls[:2]}
     until(lambda: len(place.living()) == 3, "the nodes are members again", 60)
+
+
+async def test_a_node_that_is_asked_to_drain_leaves_and_the_others_answer(place: Place):
+    load = place.load(nodes=2)
+    done = place.up.run("drain", "apinode-3")
+    assert done.returncode == 0, done.stderr
+    await place.up.until("apinode-3: drained")
+    assert len(place.living()) == 2
+    assert said(load)["failures"] == []
+    place.up.signal(signal.SIGHUP)  # starts what has drained
+    until(lambda: place.is_served(3) and len(place.living()) == 3, "it is there again", 60)
 
 
 async def test_a_deleted_stack_leaves_nothing_served(place: Place):

@@ -166,9 +166,7 @@ async def test_after_a_restart_it_serves_before_anybody_says_so_and_pulls_nothin
 
 async def test_what_no_row_tells_of_stays_and_what_a_row_says_is_deleted_goes(place: Place):
     await place.look(BOTH)
-    assert (await place.look(Wanted())).services == {
-        SUMS: (await place.look(Wanted())).services[SUMS]
-    }
+    await place.look(Wanted())
     assert place.served == "v1"
     gone = Wanted(
         generations=tuple(replace(one, deleted_at=1.0) for one in BOTH.generations),

@@ -411,3 +411,14 @@ def test_a_failure_is_said_at_once_and_not_when_the_slowest_is_done(house: House
         await house.check_reality()
 
     house.play(main())
+
+
+def test_resources_within_count_against_the_limit_of_the_whole_x20(house: House):
+    async def main() -> None:
+        stack = await house.create({"g": group(1_200)})
+        [done] = await house.settled(stack)
+        assert done.status is Status.FAILED
+        assert "at most 1000 are allowed" in done.reason
+        assert house.world.things == {}
+
+    house.play(main())

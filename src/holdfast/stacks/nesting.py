@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 from uuid import UUID, uuid5
 
 import msgspec
@@ -96,12 +96,29 @@ class Body:
         hold, job = self._moment.doing
         if there is not None and there.tell == job and there.source == source.id:
             return self._progress(there)
+        await self._check_limits(source, there)
         fresh = there is None or there.action in (Action.INIT, Action.DELETE)
         action = Action.CREATE if fresh else Action.UPDATE
         begun = self._begin(there, action, source.id, timeout_s)
         self._moment.guard()
         await self._parts.store.converge(hold, job, begun, source)
         return Wait(seconds=ASK_AGAIN_S, physical_id=str(begun.id))
+
+    async def _check_limits(self, source: Source, there: Stack | None) -> None:
+        """The limits of a request hold for what its resources ask for, too (X20)."""
+        if self._around.depth + 1 > self._parts.depth_max:
+            raise ResourceFailedError(
+                f"stacks may be nested {self._parts.depth_max} deep at most", kind="Forbidden"
+            )
+        resources = _resources_of(source.template)
+        others = await self._parts.store.count_resources(self._around.root)
+        own = 0 if there is None else len(await self._parts.store.rows(there.id))
+        if others - own + resources > self._parts.resources_max:
+            raise ResourceFailedError(
+                f"the stack would have {others - own + resources} resources, nested ones included; "
+                f"at most {self._parts.resources_max} are allowed",
+                kind="RequestLimitExceeded",
+            )
 
     async def act(self, action: str) -> Progress:
         there = await self._parts.store.nested(self._row.id)
@@ -199,6 +216,14 @@ class Body:
             kind, text = inner_failure(there.reason)
             raise ResourceFailedError(text, kind=kind)
         return Wait(seconds=ASK_AGAIN_S, physical_id=str(there.id))
+
+
+def _resources_of(template: Json) -> int:
+    """How many resources a template has that was made by a type; of a text: not known yet."""
+    if not isinstance(template, dict):
+        return 0
+    made = cast("dict[str, Json]", template).get("resources")
+    return len(cast("dict[str, Json]", made)) if isinstance(made, dict) else 0
 
 
 def inner_failure(reason: str) -> tuple[str, str]:

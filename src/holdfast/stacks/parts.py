@@ -31,7 +31,9 @@ class Bodies(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """``call``: ports to the outer world by name. ``events_max``: kept of each stack."""
+    """``call``: ports to the outer world by name. ``events_max``: kept of each stack.
+    ``resources_max``: of a whole tree of stacks, ``depth_max`` of nesting (X20).
+    """
 
     jobs: Jobs
     store: StackStore
@@ -40,6 +42,8 @@ class Parts:
     bodies: Bodies
     call: Mapping[str, Json] = field(default_factory=dict[str, Json])
     events_max: int = 1000
+    resources_max: int = 1000
+    depth_max: int = 5
 
     def type_of(self, resource: CompiledResource) -> ResourceType:
         """The type that the environment makes of a resource's."""

@@ -9,6 +9,7 @@ from tests.stacks.types.bench import T0, Bench
 
 from holdfast.errors import InvalidInputError
 from holdfast.stacks.hot import HotError, compile_template
+from holdfast.stacks.hot.constraints import first_fault
 from holdfast.stacks.resource import Ready, ResourceFailedError
 from holdfast.stacks.types.groups import ResourceChain, ResourceGroup
 
@@ -194,3 +195,9 @@ async def test_a_concurrent_chain_has_no_order():
 def test_a_chain_is_of_names():
     with pytest.raises(InvalidInputError, match="a text, not 3"):
         Bench(ResourceChain(), {"resources": [3]})
+
+
+def test_a_group_of_millions_is_refused_before_anybody_counts_to_it():
+    schema = ResourceGroup().properties["count"]
+    assert first_fault(schema.constraints, 10_000, {}) is None
+    assert first_fault(schema.constraints, 10_001, {}) is not None

@@ -37,10 +37,12 @@ _CONNECTIONS_MAX: Final = 2
 async def run(process: RoleProcess) -> int:
     """Answer queries until drained, whether there is a control plane or not."""
     data = process.datadir.root / "apinodes" / process.slot
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    data.mkdir(parents=True, exist_ok=True)
     told = settings_of(process, data)
     held = lock(data, None)
     node = Node(data, told)
+    for warning in node.warnings:
+        log.warning("apinode.unsafe", why=warning)
     standing = Standing(process, node, told, data)
 
     async def waiting() -> list[str]:

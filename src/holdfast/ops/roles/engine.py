@@ -78,6 +78,8 @@ def stack_parts(process: RoleProcess, store: PgStore) -> Parts:
         bodies=bodies,
         call=outer_world(process, store),
         events_max=settings.stacks.events_per_stack_max,
+        resources_max=settings.stacks.resources_per_stack_max,
+        depth_max=settings.stacks.nested_depth_max,
     )
 
 

@@ -48,12 +48,12 @@ from holdfast.stacks.types.scaling import (
     layout,
     new_capacity,
 )
-from holdfast.stacks.types.schemas import integer, mapping, number, string
+from holdfast.stacks.types.schemas import MEMBERS_MAX, integer, mapping, number, string
 from holdfast.stacks.types.signalling import TOKEN, endpoint, new_token
 from holdfast.stacks.types.typed import entries, items
 from holdfast.store.model import Json
 
-_NOT_NEGATIVE: Final = Range(min=0)
+_NOT_NEGATIVE: Final = Range(min=0, max=MEMBERS_MAX)
 _GROUP: Final[Mapping[str, PropertySchema]] = {
     "resource": mapping(
         "What each of the resources is, as in a template.", required=True, updates=True

@@ -31,12 +31,14 @@ from holdfast.stacks.types.rolling import (
     template_of,
 )
 from holdfast.stacks.types.scaling import Batch, Members, batches, by_priority, layout, numbered
-from holdfast.stacks.types.schemas import boolean, integer, listing, mapping, string
+from holdfast.stacks.types.schemas import MEMBERS_MAX, boolean, integer, listing, mapping, string
 from holdfast.stacks.types.typed import entries, items
 from holdfast.store.model import Json
 
 _GROUP: Final[Mapping[str, PropertySchema]] = {
-    "count": integer("How many resources there are.", Range(min=0), default=1, updates=True),
+    "count": integer(
+        "How many resources there are.", Range(min=0, max=MEMBERS_MAX), default=1, updates=True
+    ),
     "index_var": string(
         "What in the texts of the properties stands for the number of a resource.",
         Length(min=3),

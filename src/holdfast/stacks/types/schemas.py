@@ -8,6 +8,9 @@ from typing import Any
 from holdfast.stacks.hot.constraints import Constraint
 from holdfast.stacks.hot.properties import PropertySchema, PropertyType
 
+MEMBERS_MAX = 10_000
+"""Members of one group: what a template asks for in four digits must not cost gigabytes."""
+
 
 def _schema(
     kind: PropertyType,
