@@ -60,6 +60,19 @@ async def test_the_environment_of_a_source_is_sealed(db: Database, stacks: PgSta
     assert "swordfish" not in str(dict(row.items()))
 
 
+async def test_a_source_made_of_hidden_parameters_is_sealed_whole(
+    db: Database, stacks: PgStacks
+) -> None:
+    template = {"heat_template_version": "2021-04-16", "resources": {"a": {"p": "swordfish"}}}
+    source = Source(id=uuid4(), template=template, files={"a.sh": "swordfish"}, secret=True)
+    stack = uuid4()
+    await db.run(lambda conn: stacks.sources.write(conn, stack, source))
+    assert await stacks.source(source.id) == source
+    row = await db.fetchrow("select * from stack_source")
+    assert row is not None
+    assert "swordfish" not in str(dict(row.items()))
+
+
 async def test_what_a_resource_keeps_secret_is_sealed(db: Database, stacks: PgStacks) -> None:
     stack = a_stack()
     row = a_resource(stack.id, "a", physical_id="p-1")
@@ -71,7 +84,10 @@ async def test_what_a_resource_keeps_secret_is_sealed(db: Database, stacks: PgSt
         "data": {"token": "swordfish"},
     }
     write = Write(
-        verb="update", kind="stack_resource", id=row.id, values=stacks.seal(row.id, secret)
+        verb="update",
+        kind="stack_resource",
+        id=row.id,
+        values=stacks.columns(row.id, secret, secret=True),
     )
     await db.run(lambda conn: write_rows(conn, ROWS, [write]))
     (found,) = await stacks.rows(stack.id)
@@ -84,6 +100,13 @@ async def test_what_a_resource_keeps_secret_is_sealed(db: Database, stacks: PgSt
     stored = await db.fetchrow("select * from stack_resource")
     assert stored is not None
     assert "swordfish" not in str(dict(stored.items()))
+    # Once it is no secret any more, what was sealed does not come back.
+    plain: dict[str, dict[str, str]] = {**secret, "properties": {"p": "known"}}
+    values = stacks.columns(row.id, plain, secret=False)
+    again = Write(verb="update", kind="stack_resource", id=row.id, values=values)
+    await db.run(lambda conn: write_rows(conn, ROWS, [again]))
+    (found,) = await stacks.rows(stack.id)
+    assert (found.properties, found.attributes) == ({"p": "known"}, {"value": "swordfish"})
 
 
 async def test_a_view_has_the_versions_that_the_traversal_uses(

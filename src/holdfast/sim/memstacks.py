@@ -166,7 +166,7 @@ class MemStacks:
         ]
         return found[0] if found else None
 
-    def seal(self, row: UUID, documents: dict[str, Json]) -> dict[str, Json]:
+    def columns(self, row: UUID, documents: dict[str, Json], *, secret: bool) -> dict[str, Json]:
         return documents
 
     # -- rows -----------------------------------------------------------------------

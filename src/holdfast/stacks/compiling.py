@@ -37,8 +37,8 @@ class Compiled:
 
     @cached_property
     def hides(self) -> bool:
-        """Whether any parameter is hidden: then resolved properties are stored sealed."""
-        return any(schema.hidden for schema in self.plan.schemata.values())
+        """Whether any parameter is hidden: then all that is made of it is stored sealed."""
+        return self.source.secret or any(one.hidden for one in self.plan.schemata.values())
 
     def resource(self, name: str) -> CompiledResource:
         """One resource in effect; ``NotFoundError`` if the template has none of that name."""

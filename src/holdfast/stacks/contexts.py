@@ -58,7 +58,7 @@ class Contexts:
     def type_of_row(self, row: Resource) -> ResourceType:
         """The type with which a row was made, whatever templates say by now."""
         target = row.data.get(TARGET, row.type)
-        if target is None:
+        if target is None or target not in self._parts.registry:
             return self._parts.bodies(NestedTemplate(row.type, ""))
         return self._parts.named(target)
 
@@ -146,7 +146,8 @@ class Contexts:
     async def scope(self, rows: Sequence[Resource], refs: Iterable[Ref]) -> RowScope:
         """The stack's resources, as values with these references see them."""
         compiled = await self._parts.plans.of(self._stack)
-        used = current(self._stack, compiled.wishes, rows)
+        there = current(self._stack, compiled.wishes, rows)
+        used = {name: row for name, row in there.items() if row.exists}
         types = {name: self.type_of_row(row) for name, row in used.items()}
         return await scope_of(refs, used, types, self.attribute)
 

@@ -80,6 +80,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str] = {}
     environment: dict[str, Json] = {}
     facade: dict[str, Json] | None = None
+    secret: bool = False  # made of hidden parameters: sealed whole, and what comes of it
 
 
 class Stack(msgspec.Struct, frozen=True, kw_only=True):

@@ -167,6 +167,7 @@ class Body:
             files=dict(compiled.source.files if files is None else files),
             environment={**environment, "parameters": dict(parameters)},
             facade=self._facade,
+            secret=compiled.hides,
         )
         digest = hashlib.sha256(msgspec.json.encode(source, order="sorted")).hexdigest()
         return replace(source, id=uuid5(nested_id(self._row.id), digest))
@@ -177,7 +178,11 @@ class Body:
         """The next traversal of the body, for this job."""
         around, now = self._around, self._moment.now
         limit_s = around.timeout_s if timeout_s is None else timeout_s
-        deadline = now + limit_s if around.deadline is None else min(around.deadline, now + limit_s)
+        deadline = now + limit_s
+        if around.deadline is not None:
+            # A little before what is around it, which then can name what was late.
+            early_s = min(2.0, 0.05 * max(0.0, around.deadline - now))
+            deadline = min(around.deadline - early_s, deadline)
         body = there or Stack(
             id=nested_id(self._row.id),
             name=f"{around.name}-{self._row.name}-{self._row.id.hex[:12]}",

@@ -154,14 +154,20 @@ class Sources:
 
     async def write(self, conn: Connection, stack: UUID, source: Source) -> None:
         """In the caller's transaction; one that is there stays."""
-        hidden = {"environment": source.environment, "facade": source.facade}
+        hidden: dict[str, Json] = {
+            "environment": source.environment,
+            "facade": source.facade,
+            "secret": source.secret,
+        }
+        if source.secret:
+            hidden |= {"template": source.template, "files": source.files}
         sealed = self._vault.encrypt(msgspec.json.encode(hidden), _context(source.id))
         await conn.execute(
             WRITE_SOURCE,
             source.id,
             stack,
-            source.template,
-            source.files,
+            {} if source.secret else source.template,
+            {} if source.secret else source.files,
             sealed,
             description_of(source.template),
         )
@@ -169,12 +175,8 @@ class Sources:
     def opened(self, row: Row) -> Source:
         """A row of ``SOURCE``."""
         clear = self._vault.decrypt(row["environment"], _context(row["id"]))
-        return Source(
-            id=row["id"],
-            template=row["template"],
-            files=row["files"],
-            **msgspec.json.decode(clear, type=dict[str, Json]),
-        )
+        shown = {"template": row["template"], "files": row["files"]}
+        return Source(id=row["id"], **{**shown, **msgspec.json.decode(clear, type=dict[str, Json])})
 
 
 class PgStacks:
@@ -260,7 +262,9 @@ class PgStacks:
         row = await self._db.fetchrow(PEER, stack, physical_id)
         return None if row is None else self.opened(row)
 
-    def seal(self, row: UUID, documents: dict[str, Json]) -> dict[str, Json]:
+    def columns(self, row: UUID, documents: dict[str, Json], *, secret: bool) -> dict[str, Json]:
+        if not secret:
+            return {**documents, "sealed": None}
         sealed = self._vault.encrypt(msgspec.json.encode(documents), _of_row(row))
         return {**{name: {} for name in documents}, "sealed": f"\\x{sealed.hex()}"}
 

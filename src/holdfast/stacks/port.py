@@ -69,9 +69,10 @@ class StackStore(Protocol):
         """The resource of that physical id in the stack's project, of the stack itself first."""
         ...
 
-    def seal(self, row: UUID, documents: dict[str, Json]) -> dict[str, Json]:
-        """A row's properties, attributes and data as columns for ``Write``, where secrets are
-        among them. What is read here comes back in clear.
+    def columns(self, row: UUID, documents: dict[str, Json], *, secret: bool) -> dict[str, Json]:
+        """A row's properties, attributes and data, all of them, as columns for ``Write``.
+
+        ``secret``: sealed. What is read here comes back in clear either way.
         """
         ...
 

@@ -107,7 +107,7 @@ async def signal_resource(
     call: TheCall, name: Segment, ident: Segment, resource: Segment
 ) -> Response[bytes]:
     """A signal, from whoever may change the stack or has the token the resource hands out."""
-    token = call.header("x-auth-token") or ""
+    token = call.header("x-auth-token") or call.query.text("token") or ""
     stack = await call.doors.signalled(call.project, name, ident, resource, token)
     await call.stacks.signals.signal(stack, resource, await call.json())
     return call.answer(None)

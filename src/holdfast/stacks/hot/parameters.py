@@ -284,6 +284,19 @@ def check_schema(schema: ParameterSchema) -> None:
 # ---- values -------------------------------------------------------------------------------------
 
 
+def _value_of(schema: ParameterSchema, value: Any, checkers: Checkers) -> Any:
+    """``ParameterSchema.value_of``, whose fault does not quote what is hidden."""
+    try:
+        return schema.value_of(value, checkers)
+    except HotError:
+        if not schema.hidden:
+            raise
+    raise HotError(
+        f"Parameter '{schema.name}' is invalid: its value, which is hidden, does not fit its type "
+        "or its constraints"
+    )
+
+
 def resolve_parameters(
     schemata: Mapping[str, ParameterSchema],
     given: Mapping[str, Any],
@@ -307,7 +320,7 @@ def resolve_parameters(
         for source in (given.get(name), defaults.get(name), schema.default):
             if source is not None:
                 unknown = is_unresolved(source)
-                values[name] = UNRESOLVED if unknown else schema.value_of(source, checkers)
+                values[name] = UNRESOLVED if unknown else _value_of(schema, source, checkers)
                 break
         else:
             if strict:

@@ -145,7 +145,8 @@ class Operation:
             if old or stopped or (view.failed and self._item.op != Op.DELETE):
                 return Fail(code="superseded", message="another update of the stack came before it")
         elif (old or stopped) and kind is not None and kind.interruptible:
-            return Fail(code="interrupted", message="another update of the stack came in between")
+            why = "it was cancelled" if stopped and not old else "another update came in between"
+            return Fail(code="interrupted", message=why)
         return None
 
     # -- apply ---------------------------------------------------------------------
@@ -301,7 +302,9 @@ class Operation:
             contexts = Contexts(self._parts, self._moment, stack)
             ctx = await contexts.of(row, self._memo, row.properties, row.metadata, {})
             kind = contexts.type_of_row(row)
-            target = _Target(kind, row.properties, row.metadata, {}, {})
+            target = _Target(
+                kind, row.properties, row.metadata, {}, {}, sealed=await self._hides(stack)
+            )
             outcome = await kind.delete(ctx)
             if isinstance(outcome, Wait):
                 return self._wait(row, target, outcome)
@@ -315,7 +318,8 @@ class Operation:
         ctx = await contexts.of(row, self._memo, row.properties, row.metadata, {})
         # What is signalled belongs to no traversal.
         values = {} if self._item.op == Op.SIGNAL else {"traversal": self._args.traversal}
-        target = _Target(kind, row.properties, row.metadata, {}, values)
+        hides = await self._hides(stack)
+        target = _Target(kind, row.properties, row.metadata, {}, values, sealed=hides)
         run: dict[Op, Callable[[ResourceContext], Awaitable[Change]]] = {
             Op.CHECK: kind.observe,
             Op.SUSPEND: kind.suspend,
@@ -325,6 +329,13 @@ class Operation:
         return self._after(row, target, await run[Op(self._item.op)](ctx))
 
     # -- hooks ---------------------------------------------------------------------
+
+    async def _hides(self, stack: Stack) -> bool:
+        """Whether what is stored of the stack is sealed; of a source that cannot be read it is."""
+        try:
+            return (await self._parts.plans.of(stack)).hides
+        except (HotError, NotFoundError):
+            return True
 
     async def _hooks_of_deletion(self, stack: Stack, row: Resource) -> frozenset[str]:
         """Those of the stack's environment; a source that cannot be read keeps nothing alive."""
@@ -403,10 +414,11 @@ class Operation:
 
     def _closed(self, row: Resource, target: _Target, values: dict[str, Json]) -> dict[str, Json]:
         """Columns as they may be stored: sealed, where there are secrets among them."""
-        if not (target.sealed or target.type.keeps_secrets):
+        if values.keys().isdisjoint(DOCUMENTS):
             return values
         documents = {name: values.get(name, getattr(row, name)) for name in DOCUMENTS}
-        return {**values, **self._parts.store.seal(row.id, documents)}
+        secret = target.sealed or target.type.keeps_secrets
+        return {**values, **self._parts.store.columns(row.id, documents, secret=secret)}
 
     def _wait(self, row: Resource, target: _Target, wait: Wait) -> Sleep:
         """To sleep; the row says so the first time, and whenever its notes have changed."""
