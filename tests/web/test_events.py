@@ -244,3 +244,23 @@ async def test_a_stream_ends_when_its_process_drains(
         await anext(lines)
         await streams.server.drain()
         assert [line async for line in lines if line.startswith("data: ")] == []
+
+
+async def test_a_guest_of_a_node_sees_what_happened_but_not_what_is_its_owners(
+    client: httpx.AsyncClient, identity: Identity, store: MemStore
+):
+    """What the node's own API masks for a lessee is not told by the log either."""
+    guest, home = await project_user(identity)
+    project = home.id
+    both = ["owner-of-it", project]
+    data = {"error": "login of user admin failed", "step": "power"}
+    await store.record([told("node.error", ("node", NODE), projects=both, data=data)])
+    await store.record([told("audit.node.update", ("node", NODE), projects=both)])
+    await store.record([told("node.error", ("node", NODE), projects=[project], data=data)])
+    headers = {"X-Auth-Token": await user_token(identity, guest)}
+    answer = await client.get(URL, headers=headers)
+    found = [(one["kind"], one["data"], one["member"]) for one in answer.json()["events"]]
+    assert found == [
+        ("node.error", data, None),
+        ("node.error", {"error": "******", "step": "power"}, None),
+    ]

@@ -9,7 +9,7 @@ that comes back with ``Last-Event-ID`` misses nothing, whichever process it reac
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -131,7 +131,7 @@ async def list_events(
         start = None if before is None else Position.parse(before)
         page = await desk.store.events(start, limit, where, order="newest")
     return {
-        "events": [event_document(event) for event in page.events],
+        "events": [event_document(event) for event in shown_to(where.visible_to, page.events)],
         "position": str(page.position),
         "more": page.more,
     }
@@ -179,8 +179,8 @@ async def _stream(
             async for page in pages:
                 if desk.draining():
                     return
-                if page.events:
-                    yield b"".join(map(_frame, page.events))
+                if shown := shown_to(where.visible_to, page.events):
+                    yield b"".join(map(_frame, shown))
                 if time.monotonic() < beat_at:
                     continue
                 beat_at = time.monotonic() + desk.settings.stream_beat_s
@@ -201,6 +201,31 @@ def _frame(event: Event) -> bytes:
 def _beat(page: EventPage) -> bytes:
     """A comment, and how far the log has been looked through: it counts as seen."""
     return f": nothing else\nid: {page.position}\n\n".encode()
+
+
+def shown_to(project: str | None, events: Sequence[Event]) -> list[Event]:
+    """The events as members of a project may see them (None: all of everything).
+
+    An object's first project is whose it is. Others, such as a lessee, see what happened to
+    it, but neither what its owner did and with what, nor the texts of errors, nor by which of
+    our processes: the API of the object does not show them these either.
+    """
+    if project is None:
+        return list(events)
+    return [
+        event if event.projects[0] == project else _to_a_guest(event)
+        for event in events
+        if event.projects and (event.projects[0] == project or not _is_the_owners(event, project))
+    ]
+
+
+def _is_the_owners(event: Event, project: str) -> bool:
+    return event.kind.startswith("audit.") and event.project != project
+
+
+def _to_a_guest(event: Event) -> Event:
+    data = {name: "******" if name == "error" else value for name, value in event.data.items()}
+    return msgspec.structs.replace(event, data=data, member=None)
 
 
 def event_document(event: Event) -> Document:
