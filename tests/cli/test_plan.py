@@ -103,6 +103,6 @@ def test_a_plan_for_nothing_says_what_can_be_planned():
 
 @pytest.mark.parametrize("figure", ["inf", "nan", "-inf"])
 def test_what_nobody_can_calculate_with_is_refused_in_a_sentence(figure: str):
-    result = CliRunner().invoke(main, ["plan", "--nodes", "10", "--network-mbit-s", figure])
+    result = CliRunner().invoke(cli, ["plan", "--nodes", "10", "--network-mbit-s", figure])
     assert result.exit_code == 2
     assert "Traceback" not in result.output
