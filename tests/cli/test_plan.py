@@ -106,3 +106,11 @@ def test_what_nobody_can_calculate_with_is_refused_in_a_sentence(figure: str):
     result = CliRunner().invoke(cli, ["plan", "--nodes", "10", "--network-mbit-s", figure])
     assert result.exit_code == 2
     assert "Traceback" not in result.output
+
+
+def test_hosts_are_enough_for_the_network_too_i12():
+    asked = ["plan", "--nodes", "1000", "--image-source", "local", "--image-gb", "5"]
+    asked += ["--raw-gb", "100", "--images", "10"]
+    result = CliRunner().invoke(cli, ["-o", "json", *asked])
+    figures = {one["name"]: one["value"] for one in json.loads(result.output)["figures"]}
+    assert figures["hosts"] >= 44

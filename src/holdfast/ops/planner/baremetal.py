@@ -225,14 +225,16 @@ def _gateways(need: Limit) -> Figure:
 
 def _hosts(estate: Estate, limits: list[Limit]) -> Figure:
     units, unit = _failure_units(estate)
-    cores = sum(limit.needs for limit in limits if limit.what == "CPU") * units / (units - 1)
+    spare = units / (units - 1)
+    cores = sum(limit.needs for limit in limits if limit.what == "CPU") * spare
+    links = sum(limit.needs for limit in limits if limit.what == "network") * spare
     return Figure(
         name="hosts",
-        value=max(units, math.ceil(cores / estate.cores)),
+        value=max(units, math.ceil(cores / estate.cores), math.ceil(links)),
         unit="hosts",
         how=f"{number(cores)} cores for all roles with one {unit} of {units} lost ÷ "
-        f"{estate.cores} cores a host; at least two for HA (I7). Conductors may share them with "
-        "the other roles or have their own (I8)",
+        f"{estate.cores} cores a host, and {number(links)} hosts' networks (I12); at least two "
+        "for HA (I7). Conductors may share them with the other roles or have their own (I8)",
     )
 
 
