@@ -7,6 +7,7 @@ any command was forgotten, ``coverage`` says when all tests have run.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,10 @@ from uuid import uuid4
 import pytest
 from tests.compat.clients import Client
 
-pytestmark = pytest.mark.compat
+pytestmark = [
+    pytest.mark.compat,
+    pytest.mark.skipif(not os.environ.get("HOLDFAST_COMPAT_DOC"), reason="make compat runs it"),
+]
 BAREMETAL = "baremetal"
 NODE = (BAREMETAL, "node")
 NAME = "cli-all"
