@@ -80,13 +80,21 @@ async def _compared(ours: Side, theirs: Side) -> list[Row]:
         await side.delete(f"deleted {COUNTED}", _name(COUNTED))
     accepted = [await _accepted_s(side) for side in (ours, theirs)]
     rows = [_pair(what, ours, theirs, what, _wall, "s") for what, _ in SHAPES]
-    rows += [_pair(f"… CPU, {what}", ours, theirs, what, _cpu, "CPU-s") for what, _ in SHAPES]
+    rows += [
+        _pair(f"… CPU with the client's looks, {what}", ours, theirs, what, _cpu, "CPU-s")
+        for what, _ in SHAPES
+    ]
     gone = f"deleted {COUNTED}"
     rows.append(_pair(gone, ours, theirs, gone, _wall, "s"))
     every = [commits[side.name] for side in (ours, theirs)]
     return [
         *rows,
-        _factor(f"commits per resource ({COUNTED})", every[0][0] / 100, every[1][0] / 100, ""),
+        _factor(
+            f"commits per resource with the client's looks ({COUNTED})",
+            every[0][0] / 100,
+            every[1][0] / 100,
+            "",
+        ),
         _factor("… that write something", every[0][1] / 100, every[1][1] / 100, ""),
         _factor(f"POST answered, {LARGE:,} resources", accepted[0], accepted[1], "s"),
         _factor("memory of an engine, at most", memory[ours.name], memory[theirs.name], "MB"),
