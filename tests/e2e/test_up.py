@@ -40,7 +40,7 @@ async def test_it_starts_and_says_how_to_log_in(up: Running):
 async def test_the_commands_show_it(up: Running):
     status = up.ask("status")
     roles = sorted(member["role"] for member in status["members"])
-    assert roles == ["api", "api", "conductor", "conductor"]
+    assert roles == ["api", "api", "conductor", "conductor", "engine", "engine"]
     assert any("not HA: all conductors run on one host" in w for w in status["warnings"])  # I7
     ring = up.ask("ring")["rings"][0]
     assert ring["unowned_shards"] == 0
