@@ -33,7 +33,7 @@ class Sightings:
 
     def __init__(self, clock: Clock, lease_s: float) -> None:
         self._clock = clock
-        self._fresh_s = lease_s * (1 - 1 / LOOKS)
+        self._fresh_s = lease_s * (1 + 1 / LOOKS)
         self._known: dict[tuple[UUID, int], tuple[float, float]] = {}  # lease_until, moved at
 
     def note(self, members: Iterable[Member]) -> None:
