@@ -48,13 +48,13 @@ def sightings(clock: Clock) -> Sightings:
     return Sightings(clock, LEASE_S)
 
 
-def test_a_lease_that_moves_is_fresh_for_as_long_as_it_runs_but_one_look(
+def test_a_lease_that_moves_is_fresh_for_as_long_as_it_runs_and_one_look(
     clock: Clock, sightings: Sightings
 ) -> None:
     sightings.note([member(10.0)])
     clock.at_s += 100
     sightings.note([member(11.0)])
-    clock.at_s += LEASE_S * (1 - 1 / LOOKS) - 0.01
+    clock.at_s += LEASE_S * (1 + 1 / LOOKS) - 0.01
     sightings.note([member(11.0)])
     assert sightings.fresh() == [(UUID(int=1), 1)]
     clock.at_s += 0.02
