@@ -6,11 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from holdfast.core.members import LOOKS, Sightings
+from holdfast.core.members import Sightings
 from holdfast.sim.memstore import MemStore
 from holdfast.store.model import Member, MemberSpec, MemberState
 
-LEASE_S = 5.0
+LEASE_S, MARGIN_S = 5.0, 1.0
 
 
 class Clock:
@@ -45,30 +45,33 @@ def clock() -> Clock:
 
 @pytest.fixture
 def sightings(clock: Clock) -> Sightings:
-    return Sightings(clock, LEASE_S)
+    return Sightings(clock, LEASE_S, MARGIN_S)
 
 
-def test_a_lease_that_moves_is_fresh_for_as_long_as_it_runs_and_one_look(
+def test_a_lease_is_still_once_watched_for_longer_than_its_holder_trusts_it(
     clock: Clock, sightings: Sightings
 ) -> None:
     sightings.note([member(10.0)])
     clock.at_s += 100
     sightings.note([member(11.0)])
-    clock.at_s += LEASE_S * (1 + 1 / LOOKS) - 0.01
+    clock.at_s += LEASE_S - MARGIN_S / 4 - 0.01
     sightings.note([member(11.0)])
-    assert sightings.fresh() == [(UUID(int=1), 1)]
+    assert sightings.still() == []
     clock.at_s += 0.02
     sightings.note([member(11.0)])
-    assert sightings.fresh() == []
+    assert sightings.still() == [(UUID(int=1), 1, 11.0)]
 
 
 def test_who_has_just_begun_to_look_judges_nobody(clock: Clock, sightings: Sightings) -> None:
     sightings.note([member(10.0)])
-    assert sightings.fresh() == [(UUID(int=1), 1)]
+    assert sightings.still() == []
+    clock.at_s += LEASE_S
     sightings.note([member(10.0, epoch=2)])  # another incarnation is another member
-    assert sightings.fresh() == [(UUID(int=1), 2)]
+    assert sightings.still() == []
+    clock.at_s += LEASE_S
+    assert sightings.still() == [(UUID(int=1), 2, 10.0)]
     sightings.note([])
-    assert sightings.fresh() == []
+    assert sightings.still() == []
 
 
 async def test_a_leap_of_the_databases_clock_ends_no_lease_that_is_kept(
@@ -87,5 +90,5 @@ async def test_a_leap_of_the_databases_clock_ends_no_lease_that_is_kept(
     ahead = MemStore(lambda: clock.at_s + 3_600.0, {"node": None})
     ahead.tables.members = store.tables.members
     ahead.tables.life = store.tables.life
-    assert [gone.slot for gone in await ahead.reap(sightings.fresh())] == ["c2"]
+    assert [gone.slot for gone in await ahead.reap(sightings.still())] == ["c2"]
     assert [gone.slot for gone in await ahead.reap()] == ["c1"]

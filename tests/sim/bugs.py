@@ -50,8 +50,8 @@ class TakesOverEarly(Bugs):
 
     def store(self, truth: MemStore) -> Store:
         class Hasty(Decorated):
-            async def reap(self, spared: Any = ()) -> list[Member]:
-                del spared
+            async def reap(self, still: Any = None) -> list[Member]:
+                del still
                 right = truth.tables.clock
                 lease_s = max((row.lease_s for row in truth.tables.members.values()), default=0)
                 truth.tables.clock = lambda: right() + lease_s / 2
@@ -152,8 +152,8 @@ class ReapsAtOnceAfterOutage(Bugs):
 
     def store(self, truth: MemStore) -> Store:
         class Unguarded(Decorated):
-            async def reap(self, spared: Any = ()) -> list[Member]:
-                del spared
+            async def reap(self, still: Any = None) -> list[Member]:
+                del still
                 life = truth.tables.life
                 life.noticed = (life.started_at, life.timeline)
                 life.noticed_at = -math.inf
@@ -198,8 +198,8 @@ class JudgesByTheDatabaseAlone(Bugs):
 
     def conductor_store(self, store: Store) -> Store:
         class Credulous(Decorated):
-            async def reap(self, spared: Any = ()) -> list[Member]:
-                del spared
+            async def reap(self, still: Any = None) -> list[Member]:
+                del still
                 return await self.store.reap()
 
         return cast("Store", Credulous(store))

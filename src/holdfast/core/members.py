@@ -27,13 +27,14 @@ class Sightings:
 
     Leases are judged by the database's clock; when somebody sets that ahead, all of them
     look over at once. So a lease is over only if, on top of that, whoever says so has
-    looked at it for its whole time and seen no renewal. (A look less: it may be seen that
-    much later than it happened, and a takeover must not wait for that.)
+    watched it stand still for longer than its holder trusts it. Of the margin that the
+    holder leaves, three quarters are for two clocks that run at different rates, and the
+    rest is not waited for: a renewal is seen up to a look later than it happened.
     """
 
-    def __init__(self, clock: Clock, lease_s: float) -> None:
+    def __init__(self, clock: Clock, lease_s: float, margin_s: float) -> None:
         self._clock = clock
-        self._fresh_s = lease_s * (1 + 1 / LOOKS)
+        self._watch_s = lease_s - margin_s / 4
         self._known: dict[tuple[UUID, int], tuple[float, float]] = {}  # lease_until, moved at
 
     def note(self, members: Iterable[Member]) -> None:
@@ -47,10 +48,12 @@ class Sightings:
                 moved_at = now
             self._known[key] = (member.lease_until, moved_at)
 
-    def fresh(self) -> list[tuple[UUID, int]]:
-        """Who is not to be judged yet, as (id, epoch)."""
-        since = self._clock.now() - self._fresh_s
-        return [key for key, (_, moved_at) in self._known.items() if moved_at > since]
+    def still(self) -> list[tuple[UUID, int, float]]:
+        """Whose lease has stood still for long enough, as (id, epoch, lease_until)."""
+        since = self._clock.now() - self._watch_s
+        return [
+            (*key, until) for key, (until, moved_at) in self._known.items() if moved_at <= since
+        ]
 
 
 class Membership:
@@ -80,7 +83,7 @@ class Membership:
         self.window = TrustWindow(clock, settings.lease_s, settings.lease_margin_s)
         self.progress = Progress(clock)
         self.drain_wanted = False
-        self._sightings = Sightings(clock, settings.lease_s)
+        self._sightings = Sightings(clock, settings.lease_s, settings.lease_margin_s)
         self._member: Member | None = None
 
     @property
@@ -166,7 +169,7 @@ class Membership:
 
     async def _judge(self) -> None:
         self._sightings.note(await self._store.members())
-        await self._store.reap(self._sightings.fresh())
+        await self._store.reap(self._sightings.still())
 
 
 async def attempt(call: Callable[[], Awaitable[object]], what: str) -> bool:

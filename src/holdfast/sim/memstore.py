@@ -82,7 +82,7 @@ class MemMembers:
         row.lease_until = self._t.clock() + lease_s
         return Renewal(state=row.state, drain_requested=row.drain_requested)
 
-    async def reap(self, spared: Collection[tuple[UUID, int]] = ()) -> list[Member]:
+    async def reap(self, still: Collection[tuple[UUID, int, float]] | None = None) -> list[Member]:
         now = self._t.clock()
         life = self._t.life
         seen = (life.started_at, life.timeline)
@@ -92,7 +92,7 @@ class MemMembers:
         for key, row in self._t.members.items():
             if row.gone or row.lease_until >= now or life.noticed_at + row.lease_s >= now:
                 continue
-            if (key, row.epoch) in spared:
+            if still is not None and (key, row.epoch, row.lease_until) not in still:
                 continue
             row.state, row.gone_reason = MemberState.GONE, "lease expired"
             self._tell(row, "member.gone")

@@ -128,8 +128,8 @@ class RefereedStore:
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         return getattr(self._store, name)
 
-    async def reap(self, spared: Collection[tuple[UUID, int]] = ()) -> list[Member]:
-        reaped = await self._store.reap(spared)
+    async def reap(self, still: Collection[tuple[UUID, int, float]] | None = None) -> list[Member]:
+        reaped = await self._store.reap(still)
         self._referee.ended(reaped, "reaped")
         since_s = self._tables.clock() - self._tables.life.started_at
         if reaped and since_s < self._lease_s:

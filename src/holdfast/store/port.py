@@ -53,12 +53,13 @@ class MemberStore(Protocol):
         """Extend the lease, even an expired one; ``None`` once it is marked over."""
         ...
 
-    async def reap(self, spared: Collection[tuple[UUID, int]] = ()) -> list[Member]:
+    async def reap(self, still: Collection[tuple[UUID, int, float]] | None = None) -> list[Member]:
         """Mark gone whoever's lease has run out, and return them.
 
         Marks nobody until a full lease has passed since the database came back
-        (a new start time or timeline, noticed by whoever calls this first), and none of
-        the ``spared`` (id, epoch): the caller knows better (``core.members.Sightings``).
+        (a new start time or timeline, noticed by whoever calls this first), and of the
+        others only those in ``still``: (id, epoch, lease_until), for as long as the lease
+        runs until just then (``core.members.Sightings``; ``None``: whoever it is).
         """
         ...
 

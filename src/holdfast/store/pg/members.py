@@ -88,7 +88,9 @@ with {LIFE}, over as (
      where m.state <> 'gone' and m.lease_until < clock_timestamp()
        and d.started_at = life.started_at and d.timeline = life.timeline
        and d.noticed_at + m.lease_s * interval '1 second' < clock_timestamp()
-       and (m.id, m.epoch) not in (select * from unnest($1::uuid[], $2::bigint[]))
+       and ($1::uuid[] is null
+            or (m.id, m.epoch, extract(epoch from m.lease_until)::float8)
+               in (select * from unnest($1::uuid[], $2::bigint[], $3::float8[])))
      order by m.id
        for update of m skip locked
 ), m as (
@@ -190,10 +192,10 @@ class PgMembers:
             return None
         return Renewal(state=MemberState(row["state"]), drain_requested=row["drain_requested"])
 
-    async def reap(self, spared: Collection[tuple[UUID, int]] = ()) -> list[Member]:
+    async def reap(self, still: Collection[tuple[UUID, int, float]] | None = None) -> list[Member]:
         await self._db.execute(NOTICE_LIFE)
-        ids, epochs = [key for key, _ in spared], [epoch for _, epoch in spared]
-        rows = await self._db.fetch(REAP, ids, epochs)
+        seen = [None if still is None else [one[part] for one in still] for part in range(3)]
+        rows = await self._db.fetch(REAP, *seen)
         if rows:
             self._db.hint(MEMBERS)
         return [member_of(row) for row in rows]
