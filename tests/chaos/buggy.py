@@ -65,7 +65,7 @@ def put_back(bug: str) -> None:
     elif bug == "hasty":
         assert FULL_LEASE in members.REAP
         members.REAP = members.REAP.replace(FULL_LEASE, "")
-        setattr(Sightings, Sightings.fresh.__name__, lambda _: [])
+        setattr(Sightings, Sightings.still.__name__, lambda _: None)
     else:
         raise ValueError(bug)
 
