@@ -89,8 +89,8 @@ with {LIFE}, over as (
        and d.started_at = life.started_at and d.timeline = life.timeline
        and d.noticed_at + m.lease_s * interval '1 second' < clock_timestamp()
        and ($1::uuid[] is null
-            or (m.id, m.epoch, extract(epoch from m.lease_until)::float8)
-               in (select * from unnest($1::uuid[], $2::bigint[], $3::float8[])))
+            or (m.id, m.epoch, m.lease_until)
+               in (select * from unnest($1::uuid[], $2::bigint[], $3::timestamptz[])))
      order by m.id
        for update of m skip locked
 ), m as (
