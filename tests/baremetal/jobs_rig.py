@@ -17,7 +17,7 @@ from holdfast.baremetal.credentials import SecretBox, encrypt_step_secrets, mask
 from holdfast.baremetal.jobs import handlers
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
 from holdfast.bmc.commands import Origin, Target
-from holdfast.bmc.errors import BmcUnreachableError, StaleTokenError
+from holdfast.bmc.errors import BmcError, BmcUnreachableError, StaleTokenError
 from holdfast.core.jobs import Handler
 from holdfast.core.lease import TrustWindow
 from holdfast.core.runner import JobRunner
@@ -67,6 +67,8 @@ class MachineModel:
         self.executed: list[str] = []
         self.highest_token = 0
         self.unreachable = 0  # this many commands fail before one is let through
+        self.fault: BmcError = BmcUnreachableError("connection refused")  # how they fail
+        self.fails_after_s = 0.0
         self.agent_steps = {
             "deploy": ["write_image", "install", "burnin"],
             "clean": ["erase_metadata", "burnin"],
@@ -92,7 +94,8 @@ class MachineModel:
         await asyncio.sleep(0.01)
         if self.unreachable:
             self.unreachable -= 1
-            raise BmcUnreachableError("connection refused")
+            await asyncio.sleep(self.fails_after_s)
+            raise type(self.fault)(self.fault.message)
         if token < self.highest_token:
             raise StaleTokenError("a higher token was seen")
         self.highest_token = token
@@ -217,7 +220,7 @@ class Rig:
         self.machine.call_back = self._heartbeat
         self.belongings = MemBelongings(self.store.tables)
         self.settings = settings or ProvisioningSettings(
-            callback_timeout_s=60, retry_s=20, verify_retry_s=10
+            callback_timeout_s=60, retry_s=20, operator_retry_s=10
         )
         self.node = {
             "uuid": NODE,

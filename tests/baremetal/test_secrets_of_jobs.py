@@ -32,7 +32,7 @@ from holdfast.core.lease import TrustWindow
 from holdfast.core.runner import JobRunner
 from holdfast.store.model import Job, MemberSpec, ObjectRef
 
-DRIVE = "H4sIAAAAAAAAAconfigdriveOfATenant"
+DRIVE = "H4sIAAAAAAAAAconfigdriveOfATenantAAA"
 PHRASE = "open sesame, it's 'me'"
 SECRETS = (DRIVE, PHRASE)
 

@@ -49,7 +49,7 @@ async def agent() -> AsyncIterator[MockAgent]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[AgentClient]:
-    made = AgentClient(BmcSettings(answer_bytes_max=4096), lambda *_: None)
+    made = AgentClient(BmcSettings(allow_loopback=True, answer_bytes_max=4096), lambda *_: None)
     yield made
     await made.close()
 
@@ -156,10 +156,18 @@ async def test_a_certificate_that_is_none_is_refused(client):
 
 
 async def test_an_address_that_is_denied_is_refused_for_good(agent):
-    denied = AgentClient(BmcSettings(denied_networks=("127.0.0.0/8",)), lambda *_: None)
+    settings = BmcSettings(allow_loopback=True, denied_networks=("127.0.0.0/8",))
+    denied = AgentClient(settings, lambda *_: None)
     with pytest.raises(AgentError, match="denied_networks") as refused:
         await denied.execute(tell(agent.url), {})
     assert not refused.value.transient
+    await denied.close()
+
+
+async def test_an_agent_cannot_be_on_the_gateways_own_host_unless_that_is_allowed(agent):
+    denied = AgentClient(BmcSettings(), lambda *_: None)
+    with pytest.raises(AgentError, match="allow_loopback"):
+        await denied.execute(tell(agent.url), {})
     await denied.close()
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from holdfast.bmc.breaker import Breakers, BreakerState
+from holdfast.bmc.breaker import FORGOTTEN_S, Breakers, BreakerState
 from holdfast.bmc.errors import BreakerOpenError
 from holdfast.bmc.settings import BreakerSettings
 
@@ -18,7 +18,7 @@ def breakers(jitter: float = 0) -> Breakers:
 
 def fail(some: Breakers, now: float) -> None:
     some.before(BMC, now)
-    some.failed(BMC, now)
+    some.failed(BMC, now, "Connection refused.")
 
 
 def opened(now: float = 0.0) -> Breakers:
@@ -41,9 +41,14 @@ def test_it_opens_after_failures_in_a_row_and_says_when_to_come_again():
     fail(some, 0)
     fail(some, 0)
     some.before(BMC, 0)
-    some.failed(BMC, 0)
+    some.failed(BMC, 0, "Connection refused.")
     assert some.state(BMC) is BreakerState.OPEN
     assert wait_s(some, 0.5) == 1.5
+
+
+def test_who_is_told_to_wait_is_told_why():
+    with pytest.raises(BreakerOpenError, match=r"192\.0\.2\.1.*Connection refused\."):
+        opened().before(BMC, 0.5)
 
 
 def test_an_answer_in_between_starts_the_count_anew():
@@ -72,7 +77,14 @@ def test_a_probe_that_is_answered_closes_it():
     some.before(BMC, 2.0)
     some.answered(BMC)
     some.before(BMC, 2.0)
-    assert some.counts() == {BreakerState.OPEN: 0, BreakerState.PROBING: 0}
+    assert some.counts(2.0) == {BreakerState.OPEN: 0, BreakerState.PROBING: 0}
+
+
+def test_an_address_that_nobody_asks_any_more_is_forgotten():
+    some = opened()
+    assert some.counts(FORGOTTEN_S)[BreakerState.OPEN] == 1
+    assert some.counts(2.0 + FORGOTTEN_S)[BreakerState.OPEN] == 0
+    assert some.state(BMC) is BreakerState.CLOSED
 
 
 def test_a_probe_that_fails_waits_twice_as_long_up_to_the_limit():
@@ -94,7 +106,7 @@ def test_an_abandoned_probe_gives_its_place_back():
 
 def test_a_failure_of_what_was_sent_before_it_opened_does_not_prolong_it():
     some = opened()
-    some.failed(BMC, 1.0)
+    some.failed(BMC, 1.0, "Connection refused.")
     assert wait_s(some, 1.0) == 1.0
 
 

@@ -33,7 +33,7 @@ from holdfast.bmc.settings import BmcSettings
 from holdfast.errors import InvalidInputError, NotAuthenticatedError
 
 SECRET = "between us"
-SETTINGS = BmcSettings(drain_s=5, late_s=0)
+SETTINGS = BmcSettings(allow_loopback=True, drain_s=5, late_s=0)
 
 
 class Gateway:
@@ -215,6 +215,13 @@ async def test_probes_and_metrics_answer_without_the_secret(gateway, client):
     assert 'holdfast_gateway_breakers{state="open"} 0.0' in text
 
 
+def test_what_an_alert_watches_the_rise_of_is_there_before_it_first_rises():
+    """HoldfastStaleCommandsRefused: ``increase`` of a series that begins at 1 is nothing."""
+    text = GatewayMetrics().text().decode()
+    for code in ("stale_token", "stale_term"):
+        assert f'holdfast_gateway_stale_refused_total{{code="{code}"}} 0.0' in text
+
+
 async def test_a_gateway_that_is_not_there_is_unavailable():
     lonely = GatewayClient("http://127.0.0.1:1", SECRET)
     with pytest.raises(GatewayUnavailableError, match="unknown"):
@@ -250,7 +257,7 @@ async def test_details_travel_with_an_error_and_a_draining_gateway_refuses():
     machine, memory = Machine(), Memory()
     core = await GatewayCore.open(memory=memory, device=machine, unseal=lambda *_: {})
     metrics = GatewayMetrics()
-    settings = BmcSettings(request_bytes_max=1 << 20)
+    settings = BmcSettings(allow_loopback=True, request_bytes_max=1 << 20)
     runner = web.AppRunner(GatewayApp(core, metrics, SECRET, settings).app, shutdown_timeout=0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -23,7 +23,7 @@ async def bmc() -> AsyncIterator[MockBmc]:
 
 
 async def inject(bmc: MockBmc) -> dict[str, Any]:
-    driver = Redfish(BmcSettings(), lambda _address, _made: None)
+    driver = Redfish(BmcSettings(allow_loopback=True), lambda _address, _made: None)
     try:
         sent = command(action="inject_nmi", params={}, address=bmc.url)
         return await driver.execute(sent, SECRETS)

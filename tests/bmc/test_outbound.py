@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ssl
+from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from tests.bmc.fakes import command
 from tests.bmc.mockbmc import PASSWORD, USER, MockBmc
 
-from holdfast.bmc.errors import BmcUnreachableError
+from holdfast.bmc.errors import BmcRefusedError, BmcUnreachableError
 from holdfast.bmc.outbound import is_within
 from holdfast.bmc.redfish import Redfish
 from holdfast.bmc.settings import LINK_LOCAL_NETWORKS, PRIVATE_NETWORKS, BmcSettings, networks
@@ -58,7 +59,7 @@ async def test_tls_is_verified_by_the_given_ca_and_handshaken_once(certificate):
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)
     made: list[tuple[str, bool]] = []
-    settings = BmcSettings(ca_folders=(str(certificate.parent),))
+    settings = BmcSettings(allow_loopback=True, ca_folders=(str(certificate.parent),))
     driver = Redfish(settings, lambda scheme, new: made.append((scheme, new)))
     async with MockBmc(tls) as bmc:
         for _ in range(3):
@@ -73,7 +74,7 @@ async def test_tls_is_verified_by_the_given_ca_and_handshaken_once(certificate):
 
 
 async def test_what_speaks_no_tls_is_unreachable_by_https():
-    driver = Redfish(BmcSettings(), lambda *_: None)
+    driver = Redfish(BmcSettings(allow_loopback=True), lambda *_: None)
     async with MockBmc() as bmc:
         sent = command(address=bmc.url.replace("http:", "https:"))
         with pytest.raises(BmcUnreachableError, match="TLS"):
@@ -98,3 +99,34 @@ async def test_what_speaks_no_tls_is_unreachable_by_https():
 def test_networks_hold_what_they_should(address, private, link_local):
     assert is_within(address, networks(PRIVATE_NETWORKS)) is private
     assert is_within(address, networks(LINK_LOCAL_NETWORKS)) is link_local
+
+
+@pytest.fixture
+async def bmc() -> AsyncIterator[MockBmc]:
+    async with MockBmc() as running:
+        yield running
+
+
+async def test_a_network_that_is_denied_is_refused_for_good_by_address_and_by_name(bmc: MockBmc):
+    settings = BmcSettings(allow_loopback=True, denied_networks=("127.0.0.0/8", "::1/128"))
+    driver = Redfish(settings, lambda *_: None)
+    for host in ("127.0.0.1", "localhost"):
+        address = bmc.url.replace("127.0.0.1", host)
+        with pytest.raises(BmcRefusedError, match="denied_networks") as refused:
+            await driver.execute(command(address=address), SECRETS)
+        assert not refused.value.transient
+    await driver.close()
+    assert bmc.journal == []
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.1.2.3", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]"]
+)
+async def test_what_listens_on_the_gateways_own_host_is_not_reached_unless_that_is_allowed(
+    bmc: MockBmc, host: str
+):
+    driver = Redfish(BmcSettings(), lambda *_: None)
+    with pytest.raises(BmcRefusedError, match="allow_loopback"):
+        await driver.execute(command(address=bmc.url.replace("127.0.0.1", host)), SECRETS)
+    await driver.close()
+    assert bmc.journal == []

@@ -24,7 +24,7 @@ from holdfast.bmc.redfish import Redfish
 from holdfast.bmc.settings import BmcSettings
 from holdfast.errors import InvalidInputError
 
-SETTINGS = BmcSettings(answer_bytes_max=64 << 10)
+SETTINGS = BmcSettings(allow_loopback=True, answer_bytes_max=64 << 10)
 SECRETS = {"username": USER, "password": PASSWORD}
 CD = f"{SYSTEM}/VirtualMedia/Cd"
 
@@ -427,18 +427,6 @@ async def test_a_bmc_that_is_not_there_is_unreachable():
         with pytest.raises(BmcUnreachableError, match="cannot be reached"):
             await driver.execute(sent, SECRETS)
         await driver.close()
-
-
-async def test_a_network_that_is_denied_is_refused_for_good_by_address_and_by_name(rig):
-    settings = BmcSettings(denied_networks=("127.0.0.0/8", "::1/128"))
-    driver = Redfish(settings, lambda *_: None)
-    for host in ("127.0.0.1", "localhost"):
-        address = rig.bmc.url.replace("127.0.0.1", host)
-        with pytest.raises(BmcRefusedError, match="denied_networks") as refused:
-            await driver.execute(command(address=address), SECRETS)
-        assert not refused.value.transient
-    await driver.close()
-    assert rig.bmc.journal == []
 
 
 async def serve_raw(answer: bytes) -> tuple[asyncio.Server, str]:

@@ -187,6 +187,7 @@ class Cluster:
             "HOLDFAST_RACK__HOST": rack,
             "HOLDFAST_RACK__PORT": str(self.rack_port),
             "HOLDFAST_RACK__PLAIN_HTTP": "true",
+            "HOLDFAST_BMC__ALLOW_LOOPBACK": "true",
             **layout.settings,
         }
 

@@ -45,6 +45,10 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer(404, {"code": "not_found", "message": "there is no node x"})
         if self.path.startswith("/cluster/v1/stream"):
             return self._stream()
+        if self.path == "/baremetal/v1/nodes/n1?fields=name":
+            return self._answer(200, {"name": "web-1", "links": []})
+        if self.path.startswith("/baremetal/"):
+            return self._answer(404, {"error_message": "gone"})
         return self._answer(200, {"members": []})
 
     def _stream(self) -> None:
@@ -108,6 +112,12 @@ def test_a_refusal_is_told_in_the_services_own_words(url: str):
         client(url).get("/why/x")
     with pytest.raises(ClientError, match=r"wrong password \(HTTP 401\)"):
         client(url, "wrong").get("/members")
+
+
+def test_a_node_has_its_name_from_the_bare_metal_api_if_it_is_there(url: str):
+    assert client(url).node_name("n1") == "web-1"
+    assert client(url).node_name("../n2?x") is None
+    assert Handler.asked[-1][1] == "/baremetal/v1/nodes/..%2Fn2%3Fx?fields=name"
 
 
 def test_a_stream_is_read_frame_by_frame(url: str):

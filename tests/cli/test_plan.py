@@ -31,12 +31,12 @@ def test_the_table_says_figures_limits_costs_and_warnings():
 
 def test_the_options_of_the_reference_have_their_names():
     """I11, I13."""
-    usual = planned("--nodes", "5000", "--concurrent-deploys", "4000", "--sync-interval", "5")
+    usual = planned("--nodes", "5000", "--concurrent-deploys", "400000", "--sync-interval", "5")
     named = planned(
         "--nodes",
         "5000",
         "--max-concurrent-builds",
-        "4000",
+        "400000",
         "--sync-power-state-interval",
         "5",
     )
@@ -51,9 +51,61 @@ def test_a_users_own_cost_changes_the_answer():
 
 
 def test_the_configuration_of_the_deployment_is_the_default(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOLDFAST_ENGINE__PROCESSES", "0")
     before = planned("--nodes", "100")["database_connections"]
+    assert before == 4 * (10 + 2) + 2 * 2
     monkeypatch.setenv("HOLDFAST_DATABASE__POOL_MAX", "30")
     assert planned("--nodes", "100")["database_connections"] == before + 4 * 20
+
+
+def test_engines_that_each_host_runs_are_counted_with_machines(monkeypatch: pytest.MonkeyPatch):
+    """``holdfast up`` runs engines, too: two on each of two hosts."""
+    found = planned("--nodes", "100")["database_connections"]
+    assert found == 4 * (10 + 2) + 2 * 2 * (10 + 20 + 2) + 2 * 2
+    stacks = planned("stacks", "--heat-engine-workers", "2", "--heat-api-workers", "1")
+    assert stacks["max_connections_needed"] == found + 2 * 2 * (10 + 2) - 2 * (10 + 2) + 10
+    monkeypatch.setenv("HOLDFAST_CONDUCTOR__PROCESSES", "0")
+    less = planned("stacks", "--heat-engine-workers", "2", "--heat-api-workers", "1")
+    assert less["max_connections_needed"] == stacks["max_connections_needed"] - 4 * (10 + 2)
+
+
+def both(*argv: str) -> dict[str, dict[str, float]]:
+    result = CliRunner().invoke(cli, ["plan", "--nodes", "5000", "-o", "json", "stacks", *argv])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.output)
+    return {
+        part: {figure["name"]: figure["value"] for figure in document[part]["figures"]}
+        for part in ("baremetal", "stacks")
+    }
+
+
+def test_a_deployment_of_machines_and_stacks_is_planned_at_once_with_one_sum_of_connections():
+    """T3, I14: two conductors, and 4 engines and 4 APIs on each of 2 controllers."""
+    found = both("--cores", "8")
+    assert found["baremetal"]["conductors"] == 2
+    assert found["stacks"]["engine_processes"] == 4
+    wanted = (2 + 8) * (10 + 2) + 8 * (10 + 20 + 2) + 2 * 2
+    assert found["baremetal"]["database_connections"] == wanted
+    assert found["stacks"]["max_connections_needed"] == wanted + 10
+    argv = ["plan", "--nodes", "5000", "--max-connections", "1000", "stacks"]
+    said = CliRunner().invoke(cli, argv).output
+    assert "baremetal.conductors" in said
+    assert "stacks.engine_processes" in said
+    assert "max_connections of the database is" not in said
+
+
+@pytest.mark.parametrize("idle", [["--cores", "4"], ["--zones", "3"], ["--bmc-latency-ms", "5"]])
+def test_what_is_said_of_machines_without_any_is_not_dropped_silently(idle: list[str]):
+    result = CliRunner().invoke(cli, ["plan", *idle, "stacks"])
+    assert result.exit_code == 2
+    assert f"{idle[0]} before `stacks` is about machines" in result.output
+
+
+def test_a_cost_before_stacks_counts_as_one_behind():
+    rate = ("stacks", "--resources-per-hour", "1000000")
+    assert planned("--cost", "engine_operation_ms=50", *rate) == planned(
+        *rate, "--cost", "engine_operation_ms=50"
+    )
 
 
 def test_disk_and_zones_can_be_asked_for():

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from holdfast.cli import context
+from holdfast.cli import context, reads
 from holdfast.cli.main import cli
 from holdfast.errors import NotFoundError
+from holdfast.ops.gateway_links import BrokenLink, GatewayLinks
 
 NOW = time.time()
 MEMBER = {
@@ -112,10 +114,17 @@ ANSWERS: dict[str, Any] = {
 }
 
 
+def links(**given: Any) -> GatewayLinks:
+    return GatewayLinks(url="http://127.0.0.1:8083", **given)
+
+
 class Canned:
     """Stands for the cluster API."""
 
     posted: list[str] = []
+
+    def node_name(self, node: str) -> str | None:
+        return {"n1": "web-1"}.get(node)
 
     def get(self, path: str, **query: object) -> Any:
         return ANSWERS[path]
@@ -130,6 +139,7 @@ def _canned(monkeypatch: pytest.MonkeyPatch) -> None:
     Canned.posted.clear()
     monkeypatch.setattr(context.Cli, "client", lambda self: Canned())
     monkeypatch.setattr(time, "time", lambda: NOW)
+    monkeypatch.setattr(reads, "_gateway_links", lambda obj: links(bmcs=3, silent=1))
 
 
 def shown(*argv: str) -> str:
@@ -145,6 +155,92 @@ def test_status_shows_members_shares_work_and_warnings():
     assert "1 shards without a living owner" in text
     assert "jobs: 0 queued, 1 running, 2 waiting" in text
     assert "warning: not HA" in text
+
+
+def test_status_shows_the_gateway_and_the_links_that_are_broken(monkeypatch: pytest.MonkeyPatch):
+    assert (
+        "gateway http://127.0.0.1:8083: 2 of 3 BMCs answer; 1 were not asked yet; "
+        "0 commands under way, 0 wait"
+    ) in shown("status")
+    dead = tuple(BrokenLink(bmc=f"n{n}", breaker="open", last="bmc_timeout") for n in range(1, 8))
+    broken = links(bmcs=7, broken=dead, commands=2, waiting=5)
+    monkeypatch.setattr(reads, "_gateway_links", lambda obj: broken)
+    text = shown("status")
+    assert "0 of 7 BMCs answer; 7 do not; 2 commands under way, 5 wait" in text
+    assert "warning: no link to the BMC of web-1 (breaker open, last: bmc_timeout)" in text
+    assert "warning: no link to the BMC of n2 (breaker open" in text
+    assert "warning: 2 more BMCs without a link" in text
+    document = json.loads(shown("status", "-o", "json"))["gateway"]
+    assert [one["bmc"] for one in document["broken"]] == [f"n{n}" for n in range(1, 8)]
+
+
+def test_status_says_that_the_gateway_does_not_answer_or_could_not_be_asked(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(reads, "_gateway_links", lambda obj: links(fault="it is away"))
+    text = shown("status")
+    assert "gateway http://127.0.0.1:8083: does not answer" in text
+    assert "warning: no command reaches any BMC: it is away" in text
+    monkeypatch.setattr(reads, "_gateway_links", lambda obj: None)
+    assert "gateway: not asked, this host has no gateway.secret" in shown("status")
+    assert json.loads(shown("status", "-o", "json"))["gateway"] is None
+
+
+def test_a_job_is_shown_with_its_nodes_name_and_id():
+    assert "object    n1 (web-1)" in shown("jobs", "show", J1)
+    document = json.loads(shown("jobs", "show", J1, "-o", "json"))
+    assert document["job"]["object"] == {"kind": "node", "id": "n1", "name": "web-1"}
+
+
+def test_names_of_others_settings_are_said_where_they_count_and_never_into_a_document(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("HOLDFAST_DATA_DIR", str(tmp_path))
+    (tmp_path / "holdfast.toml").write_text("heat_engine_workers = 3\n")
+    word = "heat_engine_workers"
+    for looking in (["status"], ["jobs"], ["members"], ["doctor", "-o", "json"]):
+        result = CliRunner().invoke(cli, looking)
+        assert word not in result.stderr, looking
+    result = CliRunner().invoke(cli, ["config", "check"])
+    assert result.stdout.count(word) == 1
+    assert word not in result.stderr
+    (document,) = json.loads(shown("config", "check", "-o", "json"))["warnings"]
+    assert word in document
+    result = CliRunner().invoke(cli, ["migrate"])
+    assert result.stderr.count(word) == 1
+    assert word not in CliRunner().invoke(cli, ["migrate", "-o", "json"]).stderr
+
+
+def test_the_default_group_is_asked_for_by_the_name_it_is_shown_under(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    asked: list[object] = []
+
+    class Asked(Canned):
+        def get(self, path: str, **query: object) -> Any:
+            asked.append(query.get("group"))
+            return super().get(path)
+
+    monkeypatch.setattr(context.Cli, "client", lambda self: Asked())
+    for argv in (["ring", "--group", "default"], ["ring", "--group", "rack-7"], ["ring"]):
+        shown(*argv)
+    assert asked == ["", "rack-7", None]
+    shown("owners")
+    assert asked[3] == ""
+
+
+def test_a_table_of_nothing_says_so_and_a_document_does_not(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(ANSWERS, "/jobs", {"jobs": []})
+    result = CliRunner().invoke(cli, ["jobs"])
+    assert result.stdout.startswith("JOB")
+    assert result.stderr == "(none)\n"
+    assert CliRunner().invoke(cli, ["jobs", "-o", "json"]).stderr == ""
+
+
+def test_a_role_that_no_member_has_is_refused_by_its_names():
+    result = CliRunner().invoke(cli, ["members", "--role", "rack"])
+    assert result.exit_code == 2
+    assert "'conductor', 'engine', 'api', 'apinode'" in result.output
 
 
 def test_members_that_are_gone_say_why():

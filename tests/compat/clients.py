@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.compat.programs import clean_environ, until
 from tests.compat.system import ROOT
 
 BIN = ROOT / ".venv-clients" / "bin"
 CALL_S = 240.0  # one command, --wait included
+WHOLE = bool(os.environ.get("HOLDFAST_COMPAT_DOC"))  # set by ``make compat``
+whole_suite = pytest.mark.skipif(not WHOLE, reason="make compat runs it")
+"""What is beyond a life cycle per part: each command of a client costs seconds."""
 
 
 class Answer:

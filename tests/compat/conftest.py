@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from tests.compat.clients import WHOLE
 from tests.compat.coverage import Coverage
 from tests.compat.machines import Fleet, Sushy
 from tests.compat.programs import stop_all
@@ -19,8 +19,7 @@ FLEET_MACHINES = 8
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    document = bool(os.environ.get("HOLDFAST_COMPAT_DOC"))
-    config.pluginmanager.register(Coverage(write=document), "holdfast-coverage")
+    config.pluginmanager.register(Coverage(write=WHOLE), "holdfast-coverage")
 
 
 @pytest.fixture(scope="session")

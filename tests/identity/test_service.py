@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 from tests.identity.people import MASTER_KEY, admin, admin_token, project_user, user_token
 
-from holdfast.errors import NotAuthenticatedError, StoreUnavailableError
-from holdfast.identity.models import Scope
+from holdfast.errors import ConflictError, NotAuthenticatedError, StoreUnavailableError
+from holdfast.identity.bootstrap import bootstrap
+from holdfast.identity.models import Scope, User
 from holdfast.identity.passwords import TooManyAttemptsError
 from holdfast.identity.policy import Role
 from holdfast.identity.service import Identity
@@ -174,3 +178,42 @@ async def test_without_a_database_it_is_unavailable_not_unauthenticated():
     async with await Database.open("postgresql://x@/x?host=/nonexistent") as gone:
         with pytest.raises(StoreUnavailableError):
             await Identity(gone, MASTER_KEY).caller("some token")
+
+
+async def _drop(identity: Identity, change: str, user: User) -> None:
+    directory = identity.directory
+    if change == "delete":
+        await directory.delete_user(user.id)
+    elif change == "disable":
+        await directory.update_user(user.id, enabled=False)
+    else:
+        for grant in await directory.grants(user_id=user.id):
+            await directory.revoke_grant(user.id, grant.project_id, grant.role_id)
+
+
+@pytest.mark.parametrize("change", ["delete", "disable", "revoke"])
+async def test_the_last_administrator_stays(
+    db: Database, identity: Identity, tmp_path: Path, change: str
+):
+    """Else the next start would make a new one, with a password in a clouds.yaml of its own."""
+    user = await admin(identity)
+    with pytest.raises(ConflictError, match="nobody who can administer the system"):
+        await _drop(identity, change, user)
+    await admin_token(identity)
+    again = await bootstrap(db, tmp_path, "http://127.0.0.1:8080")
+    assert again.password is None
+
+
+@pytest.mark.parametrize("change", ["delete", "disable", "revoke"])
+async def test_an_administrator_beside_others_may_go(identity: Identity, change: str):
+    other, _ = await project_user(identity, "ann", "admin", "admin")
+    await _drop(identity, change, await admin(identity))
+    with pytest.raises(ConflictError, match="nobody who can administer the system"):
+        await _drop(identity, change, other)
+
+
+async def test_two_administrators_cannot_both_go_at_once(db: Database, identity: Identity):
+    users = [await admin(identity), (await project_user(identity, "ann", "admin", "admin"))[0]]
+    ends = [other_process(db).directory.delete_user(user.id) for user in users]
+    found = await asyncio.gather(*ends, return_exceptions=True)
+    assert [type(end) for end in found if end is not None] == [ConflictError]

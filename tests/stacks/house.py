@@ -64,6 +64,7 @@ class World:
         self.things: dict[str, dict[str, Any]] = {}
         self.history: list[tuple[str, str]] = []
         self.fails: set[str] = set()  # names of resources whose creation fails
+        self.greedy: dict[str, int] = {}  # how often the creation of a name finds no memory
 
     def make(self, key: str, value: dict[str, Any]) -> None:
         if key not in self.things:
@@ -110,6 +111,9 @@ class Thing(Base):
             return Wait(seconds=ctx.properties["wait"] or 60.0, data={"made": True})
         if ctx.row.name in self._world.fails:
             raise ValueError(f"{ctx.row.name} cannot be")
+        if self._world.greedy.get(ctx.row.name, 0):
+            self._world.greedy[ctx.row.name] -= 1
+            raise MemoryError
         ctx.guard()
         self._world.make(ctx.key, {**ctx.properties})
         self._world.things[ctx.key]["done"] = True

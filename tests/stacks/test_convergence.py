@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.stacks.house import House
 
+from holdfast.stacks.jobs.patience import MEMORY_TRIES
 from holdfast.stacks.model import Action, Status
 
 
@@ -113,6 +114,26 @@ def test_a_failure_names_the_resource_and_lets_those_behind_it_be(house: House):
         assert done.reason == "Resource CREATE failed: ValueError: resources.b: b cannot be"
         assert not rows["c"].exists
         assert rows["b"].properties["value"] == 1, "whoever deletes it may need what it was made of"
+        await house.check_reality()
+
+    house.play(main())
+
+
+def test_a_resource_that_finds_no_memory_is_tried_again_and_fails_alone_if_it_never_does(
+    house: House,
+):
+    async def main() -> None:
+        house.world.greedy = {"a": MEMORY_TRIES, "b": 1000}
+        stack = await house.create({"a": thing()})
+        [done] = await house.settled(stack)
+        assert done.status is Status.COMPLETE
+        stack = await house.create({"b": thing(), "c": thing(1)})
+        [done] = await house.settled(stack)
+        assert done.status is Status.FAILED
+        assert done.reason.startswith("Resource CREATE failed: MemoryError: resources.b: ")
+        assert "[engine] memory_max_mb" in done.reason
+        assert house.world.greedy["b"] == 1000 - MEMORY_TRIES - 1
+        assert (await house.rows(stack))["c"].exists
         await house.check_reality()
 
     house.play(main())

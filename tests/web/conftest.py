@@ -49,8 +49,13 @@ def assembled(parts: AppParts, **changes: Any) -> Application:
     return create_app(replace(parts, registry=CollectorRegistry(), **changes))
 
 
-def client_of(application: Application, base_url: str = "http://hf:8080") -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app=application.asgi, raise_app_exceptions=True)
+def client_of(
+    application: Application, base_url: str = "http://hf:8080", *, client: str = "127.0.0.1"
+) -> httpx.AsyncClient:
+    """Requests from the address ``client``."""
+    transport = httpx.ASGITransport(
+        app=application.asgi, raise_app_exceptions=True, client=(client, 50000)
+    )
     return httpx.AsyncClient(transport=transport, base_url=base_url)
 
 

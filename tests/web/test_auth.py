@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import msgspec
 import pytest
 from litestar import Router, get
 from tests.identity.people import MASTER_KEY, project_user, user_token
@@ -13,6 +14,7 @@ from holdfast.identity.service import Identity
 from holdfast.store.pg.database import Database
 from holdfast.web.apis import Api
 from holdfast.web.app import Application, AppParts
+from holdfast.web.auth import OPEN_HERE
 
 
 def api_with(opt: dict[str, object] | None) -> Api:
@@ -48,10 +50,11 @@ def test_every_route_is_closed_unless_declared_public(application: Application):
         ("/identity/v3/auth/tokens", "POST"),
         ("/livez", "GET"),
         ("/readyz", "GET"),
-        ("/metrics", "GET"),
         ("/things", "GET"),
         ("/things/v1/fail/{how:str}", "GET"),
     }
+    handlers = [(r.path, h) for r in routes for h in r.route_handlers]  # pyright: ignore[reportAttributeAccessIssue]
+    assert {path for path, handler in handlers if handler.opt.get(OPEN_HERE)} == {"/metrics"}
 
 
 async def test_no_token_and_an_unknown_one_are_401_with_the_way_in(client: httpx.AsyncClient):
@@ -97,12 +100,40 @@ async def test_a_refused_body_is_not_read(client: httpx.AsyncClient):
     assert answer.status_code == 401
 
 
-async def test_metrics_may_be_closed(parts: AppParts, admin: httpx.AsyncClient):
-    settings = type(parts.settings)(metrics_public=False)
-    closed = assembled(parts, settings=settings)
-    async with client_of(closed) as client:
+async def test_metrics_from_elsewhere_need_a_token_that_may_read_everything(
+    application: Application, identity: Identity, admin: httpx.AsyncClient
+):
+    user, _ = await project_user(identity)
+    async with client_of(application, client="192.0.2.7") as client:
         assert (await client.get("/metrics")).status_code == 401
+        tenant = {"X-Auth-Token": await user_token(identity, user)}
+        assert (await client.get("/metrics", headers=tenant)).status_code == 403
         assert (await client.get("/metrics", headers=admin.headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("client", "headers", "status"),
+    [
+        ("127.0.0.1", {}, 200),
+        ("::1", {}, 200),
+        ("127.0.0.1", {"X-Forwarded-For": "192.0.2.7"}, 401),
+        ("127.0.0.1", {"Forwarded": "for=127.0.0.1"}, 401),
+        ("127.0.0.1", {"Via": "1.1 proxy"}, 401),
+        ("/run/a.sock", {}, 401),
+    ],
+)
+async def test_metrics_are_open_to_whoever_is_on_this_host_and_to_no_proxy_there(
+    application: Application, client: str, headers: dict[str, str], status: int
+):
+    async with client_of(application, client=client) as asking:
+        assert (await asking.get("/metrics", headers=headers)).status_code == status
+        assert (await asking.get("/things/v1/things", headers=headers)).status_code == 401
+
+
+async def test_metrics_may_be_public(parts: AppParts):
+    public = assembled(parts, settings=msgspec.structs.replace(parts.settings, metrics_public=True))
+    async with client_of(public, client="192.0.2.7") as client:
+        assert (await client.get("/metrics")).status_code == 200
 
 
 async def test_options_shows_methods_and_nothing_else(client: httpx.AsyncClient):

@@ -29,11 +29,13 @@ Invariants:
   none starts while one with a lower token is still in flight.
 - What is in the lane ``sync`` (power sync) keeps no other command waiting for longer
   than ``give_way_s``, if it only reads, and never opens a breaker.
+- No connection goes to what ``BmcSettings.denied`` names: by default link-local
+  networks, and the gateway's own host.
 - Every command ends by its deadline. A credential is in the clear only for the
   length of its command, and never in logs, errors, metrics or status.
 
 Proved by: ``tests/bmc/test_gate.py``, ``tests/bmc/test_gateway.py``,
-``tests/bmc/test_lanes.py``; together with
+``tests/bmc/test_lanes.py``, ``tests/bmc/test_outbound.py``; together with
 everything above it by ``tests/sim/test_world.py``, and against a real emulator by
 ``tests/compat``.
 """

@@ -111,7 +111,7 @@ class AgentClient:
             if is_denied(error):
                 raise AgentError(
                     f"The ramdisk agent at {where} is not asked: its address is in a network that "
-                    "bmc.denied_networks refuses."
+                    "bmc.denied_networks or bmc.allow_loopback refuses."
                 ) from None
             raise AgentSilentError(
                 f"The ramdisk agent at {where} cannot be reached ({type(error).__name__}); "

@@ -19,6 +19,7 @@ from holdfast.bmc.errors import BreakerOpenError
 from holdfast.bmc.settings import BreakerSettings
 
 PROBE_RETRY_S = 1.0  # what those are told who come while a probe is under way
+FORGOTTEN_S = 3_600.0  # after this time without a probe; power sync asks far more often
 
 
 class BreakerState(StrEnum):
@@ -36,6 +37,7 @@ class Breaker:
         self._settings = settings
         self._chance = chance
         self._failures = 0  # in a row, since the last answer
+        self._why = ""  # of the last one
         self._backoff_s = settings.backoff_first_s
         self._open_until = 0.0
         self.state = BreakerState.CLOSED
@@ -60,7 +62,7 @@ class Breaker:
             wait_s = self._open_until - now
         raise BreakerOpenError(
             f"{address} has not answered {self._failures} times in a row; "
-            f"it is asked again in {wait_s:.1f} s.",
+            f"it is asked again in {wait_s:.1f} s. The last time: {self._why}",
             retry_after_s=round(wait_s, 3),
         )
 
@@ -70,9 +72,10 @@ class Breaker:
         self._backoff_s = self._settings.backoff_first_s
         self.state = BreakerState.CLOSED
 
-    def failed(self, now: float) -> None:
-        """The BMC refused the connection or did not answer in time."""
+    def failed(self, now: float, why: str) -> None:
+        """The BMC refused the connection or did not answer in time; ``why`` is a sentence."""
         self._failures += 1
+        self._why = why
         if self.state is BreakerState.PROBING:
             self._backoff_s = min(self._backoff_s * 2, self._settings.backoff_max_s)
         elif self._failures < self._settings.failures:
@@ -88,6 +91,11 @@ class Breaker:
         if self.state is BreakerState.PROBING:
             self.state = BreakerState.OPEN
             self._open_until = now
+
+
+    def left_alone(self, now: float) -> bool:
+        """Whether it might have been asked for long, and was not."""
+        return self.state is BreakerState.OPEN and self._open_until + FORGOTTEN_S <= now
 
 
 class Breakers:
@@ -108,12 +116,12 @@ class Breakers:
         """As ``Breaker.answered``."""
         self._by_address.pop(address, None)
 
-    def failed(self, address: str, now: float) -> None:
+    def failed(self, address: str, now: float, why: str) -> None:
         """As ``Breaker.failed``."""
         known = self._by_address.get(address)
         if known is None:
             known = self._by_address[address] = Breaker(self._settings, self._chance)
-        known.failed(now)
+        known.failed(now, why)
 
     def unknown(self, address: str, now: float) -> None:
         """As ``Breaker.unknown``."""
@@ -126,8 +134,17 @@ class Breakers:
         known = self._by_address.get(address)
         return BreakerState.CLOSED if known is None else known.state
 
-    def counts(self) -> dict[BreakerState, int]:
-        """How many breakers are in each state other than closed."""
+    def counts(self, now: float) -> dict[BreakerState, int]:
+        """How many breakers are in each state other than closed.
+
+        Those of addresses that nobody asks any more, as of nodes that were corrected, are
+        forgotten here.
+        """
+        self._by_address = {
+            address: breaker
+            for address, breaker in self._by_address.items()
+            if not breaker.left_alone(now)
+        }
         counts = {BreakerState.OPEN: 0, BreakerState.PROBING: 0}
         for breaker in self._by_address.values():
             if breaker.state is not BreakerState.CLOSED:

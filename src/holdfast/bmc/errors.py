@@ -89,6 +89,10 @@ class BreakerOpenError(BmcError):
     status = 503
 
 
+SILENT = frozenset({BmcUnreachableError.code, BmcTimeoutError.code, BreakerOpenError.code})
+"""Codes that say: the gateway is there, but the BMC does not answer it."""
+
+
 class PacedError(BmcError):
     """Too many machines are being switched on; ask again after ``retry_after_s``."""
 

@@ -356,15 +356,15 @@ class GatewayCore:
         self._breakers.before(address, now())
         try:
             result = await self._send(ticket, secrets)
-        except (BmcUnreachableError, BmcTimeoutError):
-            self._unanswered(ticket)
+        except (BmcUnreachableError, BmcTimeoutError) as error:
+            self._unanswered(ticket, error.message)
             raise
         except BmcError:
             self._breakers.answered(address)
             raise
         except asyncio.CancelledError:
             # Either the gateway stops, or the deadline has passed, or it had to give way.
-            self._unanswered(ticket)
+            self._unanswered(ticket, "It did not answer in time.")
             raise
         except BaseException:
             self._breakers.unknown(address, now())
@@ -372,12 +372,14 @@ class GatewayCore:
         self._breakers.answered(address)
         return result
 
-    def _unanswered(self, ticket: Ticket) -> None:
+    def _unanswered(self, ticket: Ticket, why: str) -> None:
         """Tell the breaker. Power sync opens none: it would be closed to operators then."""
         address = ticket.command.target.address
-        known = not (ticket.sync or self._closing)
-        settle = self._breakers.failed if known else self._breakers.unknown
-        settle(address, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        if ticket.sync or self._closing:
+            self._breakers.unknown(address, now)
+        else:
+            self._breakers.failed(address, now, why)
 
     async def _record(self, bmc: UUID, mark: Mark) -> None:
         try:
@@ -419,7 +421,7 @@ class GatewayCore:
 
     def breaker_counts(self) -> dict[BreakerState, int]:
         """How many addresses are not asked now."""
-        return self._breakers.counts()
+        return self._breakers.counts(asyncio.get_running_loop().time())
 
     def open_commands(self) -> int:
         """How many commands wait or are in flight."""

@@ -33,6 +33,8 @@ class GatewayMetrics:
             ["code"],
             registry=self.registry,
         )
+        for code in sorted(STALE):  # at 0 from the start: a series that begins at 1 shows no rise
+            self._stale.labels(code)
         self._seconds = Histogram(
             "holdfast_gateway_command_seconds",
             "From a command's arrival to its answer, for those that were begun.",

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import aiohttp
 import msgspec
 
-from holdfast.bmc.settings import BmcSettings, Network, networks
+from holdfast.bmc.settings import BmcSettings, Network
 from holdfast.errors import InvalidInputError
 from holdfast.store.model import Json
 
@@ -34,7 +34,10 @@ class DeniedError(PermissionError):
 
     def __init__(self) -> None:
         # Alike for all addresses of a name, so that only a name that leads nowhere else fails so.
-        super().__init__("it is in a network that bmc.denied_networks refuses")
+        super().__init__(
+            "it is in a network that bmc.denied_networks refuses, or on the gateway's own host "
+            "(bmc.allow_loopback)"
+        )
 
 
 def is_denied(error: Exception) -> bool:
@@ -53,7 +56,7 @@ def new_session(settings: BmcSettings, connected: Connected) -> aiohttp.ClientSe
 
     Each request passes its URL's scheme as ``trace_request_ctx``.
     """
-    denied = networks(settings.denied_networks)
+    denied = settings.denied()
 
     def open_socket(info: AddressInfo) -> socket.socket:
         family, kind, protocol, _, address = info

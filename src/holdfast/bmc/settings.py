@@ -21,6 +21,7 @@ PRIVATE_NETWORKS = (
     "fc00::/7",  # RFC 4193
 )
 LINK_LOCAL_NETWORKS = ("169.254.0.0/16", "fe80::/10")  # where clouds serve their metadata
+LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128", "0.0.0.0/8", "::/128")  # RFC 1122, RFC 4291
 CA_FOLDERS = ("/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share")
 
 
@@ -81,9 +82,18 @@ class BmcSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Where ramdisk agents may live; a call-back URL elsewhere is refused."""
     denied_networks: tuple[str, ...] = LINK_LOCAL_NETWORKS
     """Where no connection goes at all, whatever name or URL leads there."""
+    allow_loopback: bool = False
+    """Whether BMCs and agents may be on the gateway's own host, as simulated ones are. What
+    else listens there takes whoever comes from loopback for one of its own. ``holdfast up``
+    allows it while it runs its own database and its APIs are reached from this host only."""
     ca_folders: tuple[str, ...] = CA_FOLDERS
     """Folders that a BMC's ``verify_ca`` file must be in."""
     breaker: BreakerSettings = BreakerSettings()
+
+    def denied(self) -> tuple[Network, ...]:
+        """All networks to which no connection is made."""
+        loopback = () if self.allow_loopback else LOOPBACK_NETWORKS
+        return networks((*self.denied_networks, *loopback))
 
     def faults(self) -> list[str]:
         """What no single field shows: networks and relations between times."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -106,6 +106,13 @@ class Client:
         """
         given = {k: str(v).lower() if v is True else v for k, v in query.items() if v is not None}
         return self._cluster("GET", f"{path}?{urlencode(given)}" if given else path)
+
+    def node_name(self, node: str) -> str | None:
+        """What the Bare Metal API calls a node; None if it has no name, or is gone."""
+        headers = {**self._authenticated(), "X-OpenStack-Ironic-API-Version": "1.8"}
+        path = f"{self._prefix}/baremetal/v1/nodes/{quote(node, safe='')}?fields=name"
+        status, _, answer = self._send("GET", path, None, headers)
+        return msgspec.convert(answer, _Named).name if status == 200 else None
 
     def post(self, path: str, body: Any = None) -> Any:
         return self._cluster("POST", path, body)
@@ -246,6 +253,10 @@ def _refusal(status: int, answer: Any) -> HoldfastError:
         message = ""
     kind = UnavailableError if status == 503 else ClientError
     return kind(f"{message or answer or 'refused'} (HTTP {status})")
+
+
+class _Named(msgspec.Struct):
+    name: str | None = None
 
 
 class _Told(msgspec.Struct):

@@ -21,7 +21,10 @@ def config() -> None:
 @config.command()
 @click.pass_obj
 def check(obj: Cli) -> None:
-    """Report every fault of the configuration at once; says what it is made of if there is none."""
+    """Every fault of the configuration at once.
+
+    If there is none: what it is made of, and which settings have other systems' names.
+    """
     from holdfast.ops import config as configuration
 
     try:
@@ -43,6 +46,9 @@ def check(obj: Cli) -> None:
     }
     rows = [(where or "none", folder, len(loaded.entries), "none", len(loaded.warnings) or "none")]
     obj.show(document, ("file", "data directory", "settings made", "faults", "warnings"), rows)
+    if obj.output == "table":
+        for warning in loaded.warnings:
+            click.secho(f"warning: {warning}", fg="yellow")
 
 
 @config.command()

@@ -29,14 +29,23 @@ class Cli:
         self._loaded: Loaded | None = None
 
     def load(self) -> Loaded:
-        """The configuration; raises ``ConfigError`` with all its faults. Warnings go to stderr."""
+        """The configuration; raises ``ConfigError`` with all its faults."""
         from holdfast.ops import config
 
         if self._loaded is None:
             self._loaded = config.load(self.config_file)
-            for warning in self._loaded.warnings:
-                click.secho(f"holdfast: {warning}", err=True, fg="yellow")
         return self._loaded
+
+    def load_aloud(self) -> Loaded:
+        """The same, its warnings on stderr: for commands that do what the configuration says.
+
+        Those that only look at a running system say nothing: it would be the same each time.
+        """
+        loaded = self.load()
+        if self.output in ("table", "name"):
+            for warning in loaded.warnings:
+                click.secho(f"holdfast: {warning}", err=True, fg="yellow")
+        return loaded
 
     def datadir(self) -> DataDir:
         from holdfast.ops.config import data_dir
@@ -53,3 +62,5 @@ class Cli:
     def show(self, document: Any, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """The document, its rows as a table, or the first of each row (``cli.output``)."""
         click.echo(rendered(self.output, document, columns, rows))
+        if not rows and self.output == "table":
+            click.echo("(none)", err=True)

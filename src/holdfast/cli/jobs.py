@@ -37,7 +37,7 @@ def _row(job: Document) -> tuple[Any, ...]:
     return (
         job["id"],
         job["kind"],
-        job["object"]["id"] if job["object"] else job.get("about") or f"queue {job['queue']}",
+        _about(job),
         job["state"],
         job["step"],
         f"{progress['done']}/{progress['total']}" if progress["total"] else None,
@@ -45,6 +45,14 @@ def _row(job: Document) -> tuple[Any, ...]:
         f"{time.time() - job['created_at']:.0f} s",
         error["message"] if error else _message(job),
     )
+
+
+def _about(job: Document) -> str:
+    """What it is about: a node (by its name too, if that is known), a resource, or a queue."""
+    about = job["object"]
+    if about is None:
+        return job.get("about") or f"queue {job['queue']}"
+    return f"{about['id']} ({about['name']})" if about.get("name") else about["id"]
 
 
 def _message(job: Document) -> str:
@@ -68,8 +76,13 @@ def _job_id(text: str) -> UUID:
 @click.pass_obj
 def show(obj: Cli, job: str) -> None:
     """One job, with the journal of its completed steps."""
-    document: Document = obj.client().get(f"/jobs/{_job_id(job)}")
+    client = obj.client()
+    document: Document = client.get(f"/jobs/{_job_id(job)}")
     one = document["job"]
+    about = one["object"]
+    if about is not None and about["kind"] == "node":
+        one = {**one, "object": {**about, "name": client.node_name(about["id"])}}
+        document = {"job": one}
     if obj.output != "table":
         obj.show(document, COLUMNS, [_row(one)])
         return

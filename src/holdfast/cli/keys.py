@@ -24,7 +24,10 @@ def keys() -> None:
 @keys.command("list")
 @click.pass_obj
 def list_(obj: Cli) -> None:
-    """Each key by its id: what it is for, how much it seals, and which processes have it."""
+    """What each key is for, and who has it.
+
+    By its id, with how much it seals.
+    """
     keyring = _keyring(obj)
     counts, reports = asyncio.run(_look(obj))
     there = keyring.keys()
@@ -54,7 +57,9 @@ def list_(obj: Cli) -> None:
 )
 @click.pass_obj
 def rotate(obj: Cli, wait_s: float) -> None:
-    """Make a new master key and re-wrap every secret with it, while the system runs.
+    """Make a new master key; the system runs on.
+
+    Every secret is re-wrapped with it.
 
     May be stopped at any point and run again. Where processes run on other hosts, it says
     when the keyring is to be copied there.

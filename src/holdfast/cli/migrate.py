@@ -25,9 +25,12 @@ def migrate(obj: Cli, phase: str, check: bool) -> None:
     """Bring the database at [database] url up to date (`holdfast up` does so by itself)."""
     from holdfast.store.pg import migrate as migrations
 
-    url = obj.load().settings.database.url
+    url = obj.load_aloud().settings.database.url
     if not url:
-        raise ConfigError("no [database] url is set; the embedded database is migrated by up")
+        raise ConfigError(
+            "no [database] url is set: the embedded database is brought up to date by "
+            "`holdfast up`, and there is nothing to do here"
+        )
     if check:
         names = asyncio.run(migrations.pending(url))
         obj.show({"pending": names}, ("pending",), [(name,) for name in names])

@@ -13,9 +13,11 @@ from holdfast.cli.context import Cli
 from holdfast.cli.output import table
 
 if TYPE_CHECKING:
+    from holdfast.ops.config import Settings
     from holdfast.ops.planner.answer import Plan
+    from holdfast.ops.planner.connections import Processes
     from holdfast.ops.planner.costs import CostsFile
-    from holdfast.ops.planner.estate import Tuning
+    from holdfast.ops.planner.estate import Estate, Tuning
     from holdfast.ops.planner.stacks import Controllers
 
 # Options that are fields of ``planner.estate.Images``.
@@ -102,6 +104,7 @@ def _with_costs(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--raw-gb", type=POSITIVE, help="One image as raw.  [10]")
 @click.option("--ramdisks", type=COUNT, help="Deployment kernel and ramdisk pairs.  [1]")
 @click.option("--disk-free-gb", type=NOT_NEGATIVE, help="Of a conductor's host.")
+@click.option("--max-connections", "connections_max", type=COUNT, help="Of the database.  [100]")
 @_with_costs
 @click.pass_context
 def plan(
@@ -109,20 +112,25 @@ def plan(
 ) -> None:
     """Size a deployment for a fleet of bare-metal machines; `holdfast plan stacks` for stacks.
 
-    Every figure says how it was made. Unit costs were measured; replace any that you know
-    better by --cost or --costs.
+    `holdfast plan --nodes N … stacks …` sizes one deployment of both. Every figure says how it
+    was made. Unit costs were measured; replace any that you know better by --cost or --costs.
     """
     if ctx.invoked_subcommand is not None:
         return
     if options["nodes"] is None:
         raise click.UsageError("say how many machines (--nodes N), or plan for stacks (stacks)")
-    _plan_baremetal(ctx.obj, costs_file, changes, options)
-
-
-def _plan_baremetal(
-    obj: Cli, costs_file: Path | None, changes: tuple[str, ...], options: dict[str, Any]
-) -> None:
     from holdfast.ops.planner import baremetal, costs
+
+    obj: Cli = ctx.obj
+    file = costs.load(costs_file, changes)
+    estate = _estate(obj, options)
+    own = baremetal.plan(estate, file.costs).processes
+    others = _configured_beside(obj.load().settings, own)
+    _show(obj, {"baremetal": baremetal.plan(estate, file.costs, others)}, file)
+
+
+def _estate(obj: Cli, options: dict[str, Any]) -> Estate:
+    """What is asked, over what this deployment's configuration says already."""
     from holdfast.ops.planner.estate import Estate, Images
 
     given = {name: value for name, value in options.items() if value is not None}
@@ -131,9 +139,7 @@ def _plan_baremetal(
     images = Images(**{name: given.pop(name) for name in IMAGES if name in given})
     interval_s, tuning = _configured(obj)
     given.setdefault("sync_interval_s", interval_s)
-    estate = Estate(**given, images=images, tuning=tuning)
-    file = costs.load(costs_file, changes)
-    _show(obj, baremetal.plan(estate, file.costs), file)
+    return Estate(**given, images=images, tuning=tuning)
 
 
 @plan.command()
@@ -156,18 +162,64 @@ def _plan_baremetal(
 )
 @click.option("--max-connections", "connections_max", type=COUNT, help="Of the database.  [100]")
 @_with_costs
-@click.pass_obj
-def stacks(obj: Cli, costs_file: Path | None, changes: tuple[str, ...], **options: Any) -> None:
+@click.pass_context
+def stacks(
+    ctx: click.Context, costs_file: Path | None, changes: tuple[str, ...], **options: Any
+) -> None:
     """Size the engines, pools and database connections of stacks.
 
     Without --resources-per-hour by the cores of a controller alone.
     """
-    from holdfast.ops.planner import costs
+    from holdfast.ops.planner import baremetal, costs
     from holdfast.ops.planner import stacks as planner
 
+    obj: Cli = ctx.obj
+    before = dict(ctx.parent.params) if ctx.parent else {}
+    earlier: tuple[str, ...] = before.pop("changes", ())
+    file = costs.load(costs_file or before.pop("costs_file", None), (*earlier, *changes))
+    before.pop("costs_file", None)
     given = {name: value for name, value in options.items() if value is not None}
-    file = costs.load(costs_file, changes)
-    _show(obj, planner.plan(_controllers(obj, given), file.costs), file)
+    if (most := before.get("connections_max")) is not None:
+        given.setdefault("connections_max", most)
+    asked = _controllers(obj, given)
+    own = planner.plan(asked, file.costs).processes
+    if before.get("nodes") is None:
+        _only_for_machines(ctx, before)
+        others = _configured_beside(obj.load().settings, own)
+        _show(obj, {"stacks": planner.plan(asked, file.costs, others)}, file)
+        return
+    estate = _estate(obj, {**before, "connections_max": asked.connections_max})
+    machines = baremetal.plan(estate, file.costs).processes
+    both = {
+        "baremetal": baremetal.plan(estate, file.costs, own),
+        "stacks": planner.plan(asked, file.costs, machines),
+    }
+    _show(obj, both, file)
+
+
+def _only_for_machines(ctx: click.Context, before: dict[str, Any]) -> None:
+    """Options before ``stacks`` are those of machines, and mean nothing without any."""
+    idle = [name for name, value in before.items() if value is not None]
+    if idle and ctx.parent is not None:
+        named = {param.name: param.opts[0] for param in ctx.parent.command.params}
+        raise click.UsageError(
+            f"{named.get(idle[0], idle[0])} before `stacks` is about machines: add --nodes N to "
+            "plan both, or write it after `stacks`"
+        )
+
+
+def _configured_beside(settings: Settings, own: Processes) -> Processes:
+    """What every host runs by its configuration beside ``own``: conductors or engines."""
+    from holdfast.ops.planner.connections import Processes
+
+    return Processes(
+        hosts=own.hosts,
+        conductors=0 if own.conductors else own.hosts * settings.conductor.processes,
+        engines=0 if own.engines else own.hosts * settings.engine.processes,
+        api_nodes=own.hosts * settings.apinode.processes,
+        pool_max=settings.database.pool_max,
+        pool_overflow=settings.engine.pool_overflow,
+    )
 
 
 def _controllers(obj: Cli, given: dict[str, Any]) -> Controllers:
@@ -199,30 +251,40 @@ def _configured(obj: Cli) -> tuple[float, Tuning]:
     )
 
 
-def _show(obj: Cli, answer: Plan, file: CostsFile) -> None:
+def _show(obj: Cli, answers: dict[str, Plan], file: CostsFile) -> None:
+    """One plan, or those of both parts of a deployment (their names go before the figures')."""
     import msgspec
 
     from holdfast.ops.planner.answer import number
 
-    document = msgspec.to_builtins(answer) | {"measured": file.measured}
-    rows = [(f.name, number(f.value), f.unit, f.how) for f in answer.figures]
-    obj.show(document, ("figure", "value", "unit", "because"), rows)
+    documents = {part: msgspec.to_builtins(answer) for part, answer in answers.items()}
+    document = documents if len(documents) > 1 else next(iter(documents.values()))
+    prefixes = {part: f"{part}." if len(answers) > 1 else "" for part in answers}
+    rows = [
+        (prefixes[part] + figure.name, number(figure.value), figure.unit, figure.how)
+        for part, answer in answers.items()
+        for figure in answer.figures
+    ]
+    columns = ("figure", "value", "unit", "because")
+    obj.show(document | {"measured": file.measured}, columns, rows)
     if obj.output != "table":
         return
     limits = [
         (
-            limit.role,
+            prefixes[part] + limit.role,
             limit.what,
             number(limit.needs),
             "<- limits" if answer.limiting[limit.role] == limit.what else " ",
             limit.how,
         )
+        for part, answer in answers.items()
         for limit in answer.limits
     ]
     click.echo("\n" + table(("role", "limit", "asks for", "", "because"), limits))
     measured = file.measured
     click.echo(f"\nunit costs, measured {measured['day']} on {measured['machine']}:")
-    for note in answer.notes:
-        click.echo(f"  {note}")
-    for warning in answer.warnings:
+    for answer in answers.values():
+        for note in answer.notes:
+            click.echo(f"  {note}")
+    for warning in dict.fromkeys(w for answer in answers.values() for w in answer.warnings):
         click.secho(f"warning: {warning}", fg="yellow")

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from holdfast.cli.client import ClientError
 from holdfast.cli.context import Cli
 from holdfast.errors import NotFoundError
 
+if TYPE_CHECKING:
+    from holdfast.cli.client import Client
+    from holdfast.ops.gateway_links import GatewayLinks
+
+BROKEN_SHOWN_MAX = 5
+MEMBER_ROLES = ("conductor", "engine", "api", "apinode")  # the gateway keeps no lease
+DEFAULT_GROUP = "default"  # how the group without a name is shown
 Document = dict[str, Any]
 MEMBER_COLUMNS = ("slot", "role", "state", "host", "zone", "group", "epoch", "lease", "version")
 
@@ -20,7 +28,10 @@ MEMBER_COLUMNS = ("slot", "role", "state", "host", "zone", "group", "epoch", "le
 @click.pass_obj
 def status(obj: Cli) -> None:
     """Everything: members, shares, work under way, and what is wrong."""
-    document: Document = obj.client().get("/status")
+    client = obj.client()
+    document: Document = client.get("/status")
+    links = _gateway_links(obj)
+    document["gateway"] = None if links is None else msgspec.to_builtins(links)
     obj.show(document, MEMBER_COLUMNS, [_member_row(m) for m in document["members"]])
     if obj.output != "table":
         return
@@ -28,14 +39,56 @@ def status(obj: Cli) -> None:
         click.echo(f"\n{_ring_line(ring)}")
     counts = ", ".join(f"{n} {state}" for state, n in document["jobs"].items())
     click.echo(f"\njobs: {counts}")
-    for warning in document["warnings"]:
+    click.echo(f"\n{_gateway_line(links)}")
+    warnings: list[str] = [*document["warnings"], *_broken(client, links)]
+    for warning in warnings:
         click.secho(f"warning: {warning}", fg="yellow")
-    if not document["warnings"]:
+    if not warnings:
         click.secho("nothing is wrong", fg="green")
 
 
+def _gateway_links(obj: Cli) -> GatewayLinks | None:
+    """The gateway has no lease, so the database does not know it: it is asked itself."""
+    import asyncio
+
+    from holdfast.ops.gateway_links import look
+
+    return asyncio.run(look(obj.load().settings.rack, obj.datadir()))
+
+
+def _gateway_line(links: GatewayLinks | None) -> str:
+    if links is None:
+        return "gateway: not asked, this host has no gateway.secret (or [rack] port = 0)"
+    if links.fault is not None:
+        return f"gateway {links.url}: does not answer"
+    well = links.bmcs - len(links.broken) - links.silent
+    said = [f"{well} of {links.bmcs} BMCs answer"]
+    if links.broken:
+        said.append(f"{len(links.broken)} do not")
+    if links.silent:
+        said.append(f"{links.silent} were not asked yet")
+    said.append(f"{links.commands} commands under way, {links.waiting} wait")
+    return f"gateway {links.url}: {'; '.join(said)}" + (" (draining)" if links.draining else "")
+
+
+def _broken(client: Client, links: GatewayLinks | None) -> list[str]:
+    """What is wrong with the gateway or its links, in sentences."""
+    if links is None:
+        return []
+    if links.fault is not None:
+        return [f"no command reaches any BMC: {links.fault}"]
+    found: list[str] = []
+    for one in links.broken[:BROKEN_SHOWN_MAX]:
+        name = client.node_name(one.bmc)
+        ended = f", last: {one.last}" if one.last else ""
+        found.append(f"no link to the BMC of {name or one.bmc} (breaker {one.breaker}{ended})")
+    if more := len(links.broken) - len(found):
+        found.append(f"{more} more BMCs without a link: `holdfast status -o json` has all")
+    return found
+
+
 @click.command()
-@click.option("--role", help="Only members of this role.")
+@click.option("--role", type=click.Choice(MEMBER_ROLES), help="Only members of this role.")
 @click.option("--gone", is_flag=True, help="Past ones too, with the reason.")
 @click.pass_obj
 def members(obj: Cli, role: str | None, gone: bool) -> None:
@@ -52,7 +105,7 @@ def _member_row(member: Document) -> tuple[Any, ...]:
         state = "up, asked to drain"
     left_s = member["lease_until"] - time.time()
     lease = "over" if member["state"] == "gone" else f"{left_s:.1f} s" if left_s > 0 else "expired"
-    group = member["group"] or ("default" if member["role"] == "conductor" else None)
+    group = member["group"] or (DEFAULT_GROUP if member["role"] == "conductor" else None)
     return (
         member["slot"],
         member["role"],
@@ -66,15 +119,21 @@ def _member_row(member: Document) -> tuple[Any, ...]:
     )
 
 
+def _group(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A conductor group by the name it is shown under."""
+    del ctx, param
+    return "" if value == DEFAULT_GROUP else value
+
+
 @click.command()
-@click.option("--group", help="Only this conductor group ('' is the default one).")
+@click.option("--group", callback=_group, help="Only this conductor group.")
 @click.pass_obj
 def ring(obj: Cli, group: str | None) -> None:
     """Each conductor's share: what it holds, and what the ring wishes it held."""
     document: Document = obj.client().get("/ring", group=group)
     rows = [
         (
-            one["group"] or "default",
+            one["group"] or DEFAULT_GROUP,
             member["slot"],
             member["state"],
             member["shards"],
@@ -93,14 +152,16 @@ def ring(obj: Cli, group: str | None) -> None:
 def _ring_line(ring: Document) -> str:
     free = ring["unowned_shards"]
     return (
-        f"group {ring['group'] or 'default'}: {ring['objects']} objects in {ring['shards']} "
+        f"group {ring['group'] or DEFAULT_GROUP}: {ring['objects']} objects in {ring['shards']} "
         f"shards, fullest over mean {ring['spread']:.3f}"
         + (f", {free} shards without a living owner" if free else "")
     )
 
 
 @click.command()
-@click.option("--group", default="", help="Conductor group.")
+@click.option(
+    "--group", default=DEFAULT_GROUP, show_default=True, callback=_group, help="Conductor group."
+)
 @click.option("--shards", is_flag=True, help="Each shard on a line of its own.")
 @click.pass_obj
 def owners(obj: Cli, group: str, shards: bool) -> None:
@@ -184,6 +245,11 @@ def drain(obj: Cli, member: str) -> None:
         raise ClientError(f"several members are called {member!r}; name one by id: {ids}")
     document: Document = client.post(f"/members/{chosen[0]['id']}/drain")
     obj.show(document, ("slot", "drain"), [(chosen[0]["slot"], "requested")])
+    if obj.output == "table":
+        click.echo(
+            "it hands over its work and leaves (`holdfast members` shows when), and stays down "
+            f"until `holdfast up` on {chosen[0]['host']} is sent HUP or started again"
+        )
 
 
 def segment(text: str) -> str:

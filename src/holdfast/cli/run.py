@@ -22,7 +22,7 @@ def run(obj: Cli, role: str, slot: str | None) -> None:
     from holdfast.ops.roles import run_role
     from holdfast.ops.roles.process import RoleProcess
 
-    settings = obj.load().settings
+    settings = obj.load_aloud().settings
     name = slot or f"{role}-1"
     logs.configure(settings.logs, role=role, slot=name)
     datadir = DataDir(data_dir(settings, os.environ)).prepare()

@@ -49,7 +49,7 @@ def up(
     from holdfast.ops.datadir import DataDir
     from holdfast.ops.system import System
 
-    loaded = obj.load()
+    loaded = obj.load_aloud()
     datadir = DataDir(data_dir(loaded.settings, os.environ)).prepare()
     with datadir.log("supervisor").open("a", buffering=1) as log:
         logs.configure(loaded.settings.logs, log, role="supervisor")

@@ -101,12 +101,18 @@ class StepContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One named step. ``retry_s``: how long transient errors are tried again, in seconds."""
+    """One named step. ``retry_s``: how long transient errors are tried again, in seconds.
+
+    ``brief_s``: how long those are whose codes are ``brief``: what somebody who waits for
+    the answer can mend, as opposed to what passes by itself.
+    """
 
     name: str
     run: Callable[[StepContext], Awaitable[Outcome]]
     timeout_s: float = 120.0
     retry_s: float = 300.0
+    brief: frozenset[str] = frozenset()
+    brief_s: float = 60.0
 
 
 class Handler(Protocol):
@@ -170,7 +176,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 # What the runner itself keeps in a memo; invisible to handlers.
 ENDING = "_ending"  # {"state", "error"}: the end that clean-up leads to
-RETRY = "_retry"  # {"step", "count", "since"}: transient errors of the present step
+RETRY = "_retry"  # {"step", "count", "since", "brief_since"}: transient errors in a row
 
 
 def retry_delay_s(count: int) -> float:

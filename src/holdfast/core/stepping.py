@@ -159,6 +159,7 @@ class StepRunner:
         stop = _interruption(job, now)
         if stop is not None:
             return await self._finish(plan, ctx, step, *stop)
+        started = self._clock.now()
         outcome = await self._run(step, ctx)
         if isinstance(outcome, Done | Sleep):
             if outcome.patch and job.binding is None:
@@ -168,7 +169,8 @@ class StepRunner:
         if isinstance(outcome, tuple):
             return await self._finish(plan, ctx, step, *outcome)
         if isinstance(outcome, JobError):
-            return await self._trouble(plan, ctx, step, outcome)
+            lasted_s = self._clock.now() - started
+            return await self._trouble(plan, ctx, step, outcome, lasted_s)
         try:
             return await self._write(plan, ctx, step, outcome)
         except ABANDON:
@@ -230,6 +232,7 @@ class StepRunner:
             return await self._finish(plan, ctx, step, JobState.FAILED, error, outcome.writes)
         memo = _kept(job, outcome.memo)
         if isinstance(outcome, Sleep):
+            memo.pop(RETRY, None)  # all it asked was answered: the next trouble is another one
             return await self._writes.sleep_step(
                 ctx.under,
                 job.id,
@@ -325,18 +328,29 @@ class StepRunner:
         )
         return await self._writes.end_step(ctx.under, ctx.job.id, end)
 
-    async def _trouble(self, plan: Plan, ctx: StepContext, step: Step, error: JobError) -> Job:
+    async def _trouble(
+        self, plan: Plan, ctx: StepContext, step: Step, error: JobError, lasted_s: float
+    ) -> Job:
         """A transient error: recorded on the object, tried again with back-off, then failed."""
         job = ctx.job
         retry: dict[str, Json] = job.memo.get(RETRY) or {}
         if retry.get("step") != step.name:
             retry = {"step": step.name, "count": 0, "since": ctx.now}
+        gave_up_s, count = None, int(retry["count"])
+        wait_s = retry_delay_s(count)
         if ctx.now - float(retry["since"]) >= step.retry_s:
-            message = f"{step.name}: gave up after {step.retry_s:.0f} s: {error.message}"
+            gave_up_s = step.retry_s
+        brief_since = (retry.get("brief_since") or ctx.now) if error.code in step.brief else None
+        if brief_since is not None:  # here the try itself counts, and the last one comes in time
+            left_s = brief_since + step.brief_s - ctx.now - lasted_s
+            gave_up_s = step.brief_s if left_s <= 0 else gave_up_s
+            wait_s = min(wait_s, left_s)
+        if gave_up_s is not None:
+            message = f"{step.name}: gave up after {gave_up_s:.0f} s: {error.message}"
             return await self._finish(
                 plan, ctx, step, JobState.FAILED, JobError(code=error.code, message=message)
             )
-        count = int(retry["count"])
+        retry = {**retry, "count": count + 1, "brief_since": brief_since}
         return await self._writes.sleep_step(
             ctx.under,
             job.id,
@@ -344,8 +358,8 @@ class StepRunner:
                 step=step.name,
                 attempt=job.attempt,
                 seen_seq=job.signal_seq,
-                wake_in_s=_until_deadline(job, ctx.now, retry_delay_s(count)),
-                memo={**job.memo, RETRY: {**retry, "count": count + 1}},
+                wake_in_s=_until_deadline(job, ctx.now, wait_s),
+                memo={**job.memo, RETRY: retry},
                 patch={} if job.binding is None else plan.handler.trouble(error),
                 progress=self._progress(plan, step.name, f"retrying: {error.message[:200]}"),
             ),

@@ -11,6 +11,7 @@ Invariants:
     - a token made with an application credential has none but its roles, and of those
       only what its user still has;
     - every change is in the event log, with who made it, in the same transaction;
+    - no change through the API leaves nobody who can administer the whole system;
     - what no policy allows is denied.
 Proved by: ``tests/identity/test_service.py``, ``tests/identity/test_policy.py``,
     ``tests/identity/test_api.py``, ``tests/identity/test_api_credentials.py`` and

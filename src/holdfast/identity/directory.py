@@ -7,7 +7,8 @@ which records who made the change, too (``audit``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from holdfast.errors import ConflictError, NotFoundError
@@ -174,7 +175,7 @@ class Directory:
         if password is not None:
             self._passwords.check_policy(password)
             encoded = await self._passwords.hash(password)
-        async with self._db.transaction() as conn:
+        async with self._changing_administrators(enabled is False) as conn:
             other = await conn.fetchrow(queries.USER_BY_NAME, name)
             if other is not None and other["id"] != user_id:
                 raise ConflictError(f"there is a user named {name} already")
@@ -209,7 +210,7 @@ class Directory:
 
     async def delete_user(self, user_id: str) -> None:
         """Remove a user with its grants, tokens and application credentials."""
-        async with self._db.transaction() as conn:
+        async with self._changing_administrators() as conn:
             row = await conn.fetchrow(queries.DELETE_USER, user_id)
             if row is None:
                 raise NotFoundError(f"there is no user {user_id}")
@@ -268,8 +269,11 @@ class Directory:
         self._on_change()
 
     async def revoke_grant(self, user_id: str, project_id: str | None, role_id: str) -> None:
-        """Take a role away. Raises ``NotFoundError`` if it was not granted."""
-        async with self._db.transaction() as conn:
+        """Take a role away. Raises ``NotFoundError`` if it was not granted.
+
+        Like all that ends a user's rights, ``ConflictError`` for the last administrator's.
+        """
+        async with self._changing_administrators() as conn:
             gone = await conn.fetchrow(queries.DELETE_GRANT, user_id, project_id, role_id)
             if gone is None:
                 raise NotFoundError("the user does not have that role there")
@@ -281,6 +285,23 @@ class Directory:
                 data={"role": gone["role_name"], "project": project_id},
             )
         self._on_change()
+
+    @asynccontextmanager
+    async def _changing_administrators(self, ending: bool = True) -> AsyncGenerator[Connection]:
+        """A transaction after which somebody can still administer the whole system.
+
+        Without anybody the next start would make a new administrator, as at the first one.
+        Raises ``ConflictError``. ``ending``: whether the change ends anybody's rights at all.
+        """
+        async with self._db.transaction() as conn:
+            if ending:  # one after the other: of two, each could be the other's last one
+                await conn.execute(queries.BOOTSTRAP_LOCK)
+            yield conn
+            if ending and not await conn.fetchval(queries.ADMINISTRATORS):
+                raise ConflictError(
+                    "that would leave nobody who can administer the system: first give the role "
+                    f"{ADMIN}, in project {ADMIN} or in the system, to another user"
+                )
 
 
 def _changed(given: dict[str, Json]) -> dict[str, Json]:

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import Final
 
 import msgspec
@@ -34,6 +35,9 @@ KEPT_FROM: Final = {
     "rack": frozenset({"HOLDFAST_DATABASE__URL", MASTER_KEY_VARIABLE}),
     "apinode": frozenset({MASTER_KEY_VARIABLE}),
 }
+# A host that is all by itself: whoever can reach its APIs can reach what listens on it anyway.
+_LOOPBACK: Final = ("bmc", "allow_loopback")
+_ALLOW_LOOPBACK: Final = {"HOLDFAST_BMC__ALLOW_LOOPBACK": "true"}
 _PREDECESSOR_S: Final = 30.0  # how long a database left behind by a killed supervisor may take
 
 
@@ -64,11 +68,13 @@ async def build(
         embedded = await asyncio.to_thread(EmbeddedPostgres.prepare, datadir.root)
     database_url = settings.database.url or (embedded.dsn if embedded else "")
     rack_port = settings.rack.port or _free_port()
+    at_home = embedded is not None and all(_is_loopback(sock) for sock in sockets)
     shared = {
         **environ,
         "HOLDFAST_DATA_DIR": str(datadir.root),
         "HOLDFAST_DATABASE__URL": database_url,
         "HOLDFAST_RACK__PORT": str(rack_port),
+        **(_ALLOW_LOOPBACK if at_home and _LOOPBACK not in loaded.entries else {}),
         **({"HOLDFAST_CONFIG": str(loaded.file.absolute())} if loaded.file else {}),
     }
     counts = {
@@ -166,6 +172,10 @@ async def _predecessor_gone(prepared: EmbeddedPostgres) -> None:
             f"a PostgreSQL (process {pid}) that nobody supervises still runs on this data "
             "directory and does not stop; stop it"
         ) from None
+
+
+def _is_loopback(sock: socket.socket) -> bool:
+    return ip_address(str(sock.getsockname()[0])).is_loopback
 
 
 def _free_port() -> int:

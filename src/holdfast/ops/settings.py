@@ -12,6 +12,8 @@ from holdfast.store.broker.address import addresses
 
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how it is shown
 
+ENGINE_MB_MIN: Final = 512  # an idle one has 300; what it handles comes on top
+
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Processes = Annotated[int, msgspec.Meta(ge=0, le=256)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
@@ -118,6 +120,17 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     pool_overflow: Annotated[int, msgspec.Meta(ge=0, le=200)] = 20
     """Connections an engine may open above ``database.pool_max`` while it is busy (X18); those
     that nobody needs for five minutes are closed again."""
+    memory_max_mb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 4096
+    """Address space an engine may have, so that a fault in a resource type ends one engine and
+    not the host; its work goes on elsewhere. 0: no limit."""
+
+    def faults(self) -> list[str]:
+        if 0 < self.memory_max_mb < ENGINE_MB_MIN:
+            return [
+                f"engine.memory_max_mb ({self.memory_max_mb}) is less than an engine needs to "
+                f"start: set at least {ENGINE_MB_MIN}, or 0 for no limit"
+            ]
+        return []
 
 
 class RackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

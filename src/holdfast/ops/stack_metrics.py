@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -126,7 +127,7 @@ class _Counted:
                 self._counts.note(outcome.writes, lasted_s)
             return outcome
 
-        return Step(name=step.name, run=run, timeout_s=step.timeout_s, retry_s=step.retry_s)
+        return msgspec.structs.replace(step, run=run)
 
     def closing(self, job: Job, error: JobError, now: float) -> tuple[Write, ...]:
         writes = self._handler.closing(job, error, now)

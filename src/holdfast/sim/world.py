@@ -63,7 +63,7 @@ PROVISIONING = ProvisioningSettings(
     command_timeout_s=5.0,
     agent_step_timeout_s=300.0,
     retry_s=600.0,
-    verify_retry_s=600.0,
+    operator_retry_s=600.0,
 )
 
 

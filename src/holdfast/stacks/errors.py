@@ -34,6 +34,12 @@ class ActionInProgressError(ConflictError):
     kind: ClassVar[str] = "ActionInProgress"
 
 
+class OutOfMemoryError(UnavailableError):
+    """An engine had not as much memory as a resource's type asked for; another one may."""
+
+    code = "stack_out_of_memory"
+
+
 class NotSupportedError(InvalidInputError):
     """This cannot be done with this stack or resource, as it is or at all."""
 

@@ -6,7 +6,8 @@ The middleware runs after routing and before anything of the body is read.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from ipaddress import ip_address
+from typing import Any, Final
 
 from litestar import Litestar, Request
 from litestar.enums import ScopeType
@@ -22,6 +23,10 @@ from holdfast.identity.service import Identity
 from holdfast.store.events import Actor, acting
 from holdfast.web.context import REQUEST_ID, api_of, state_of
 
+OPEN_HERE: Final = "open_here"
+"""In a route's ``opt``: whoever is on this host needs no token."""
+
+_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"via"})
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -45,7 +50,8 @@ class Authentication(ASGIMiddleware):
         if policy is None:  # check_policies leaves none such; if one appears it is not open
             raise ForbiddenError("this route has no policy and is closed: report it as a bug")
         caller: Caller | None = None
-        if not policy.public:
+        open_here = scope["route_handler"].opt.get(OPEN_HERE) and _is_from_here(scope)
+        if not (policy.public or open_here):
             caller = await self._caller(scope)
             await _check(policy, caller, scope)
             scope["user"] = caller
@@ -60,6 +66,17 @@ class Authentication(ASGIMiddleware):
         raise NotAuthenticatedError(
             "The request you have made requires authentication: send a token in X-Auth-Token."
         )
+
+
+def _is_from_here(scope: Scope) -> bool:
+    """Whether the client is on this host, and no proxy that speaks for somebody else."""
+    client = scope["client"]
+    if client is None or any(name in _FORWARDED for name, _ in scope["headers"]):
+        return False
+    try:
+        return ip_address(client[0]).is_loopback
+    except ValueError:  # a socket that is no address
+        return False
 
 
 async def _check(policy: Policy, caller: Caller, scope: Scope) -> None:

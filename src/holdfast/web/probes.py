@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from holdfast.errors import HoldfastError
 from holdfast.identity.policy import PUBLIC, Policy, Role
 from holdfast.store.port import Store
+from holdfast.web.auth import OPEN_HERE
 
 METRICS = Policy("web:metrics", Role.READER, everywhere=True)
 _FRESH_S = 0.25  # probes may come from many balancers: ask the database at most so often
@@ -77,7 +78,9 @@ def handlers(
             return Response({"status": "not ready", "faults": faults}, status_code=503)
         return Response({"status": "ready", "faults": []})
 
-    @get("/metrics", opt={"policy": PUBLIC.name if metrics_public else METRICS.name})
+    guard = {"policy": METRICS.name, OPEN_HERE: True}
+
+    @get("/metrics", opt={"policy": PUBLIC.name} if metrics_public else guard)
     async def metrics() -> Response[bytes]:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 

@@ -28,8 +28,9 @@ class WebSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How often an event stream shows that it lives, and its token is looked at again."""
     ready_check_s: Seconds = 2.0
     """How long /readyz waits for the database to answer."""
-    metrics_public: bool = True
-    """Whether /metrics answers without a token."""
+    metrics_public: bool = False
+    """Whether /metrics answers anybody. Else it answers this host, and whoever has a token
+    with the role reader in the system or the admin project."""
     access_log: bool = True
     trusted_proxies: str = "127.0.0.1"
     """Comma-separated addresses whose X-Forwarded-For and -Proto headers are believed."""

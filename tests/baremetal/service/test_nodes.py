@@ -167,7 +167,7 @@ async def test_a_document_is_bounded_and_a_configdrive_is_not(fixture: Baremetal
     given: dict[str, Any] = {name: {"a": big}}
     with pytest.raises(InvalidInputError, match=f"{name} is too large: it may have 262144 bytes"):
         await fixture.node(**given)
-    uuid = await fixture.node(instance_info={"configdrive": big})
+    uuid = await fixture.node(instance_info={"configdrive": "H4sI" + big})
     with pytest.raises(InvalidInputError, match=f"{name} is too large"):
         await fixture.baremetal.nodes.update(ADMIN, str(uuid), change(f"/{name}/a", big))
 

@@ -10,7 +10,7 @@ from holdfast.baremetal.fields import NODE
 from holdfast.baremetal.resources import NODES
 from holdfast.baremetal.service.filters import NodeFilter, PageQuery, PortFilter
 from holdfast.baremetal.service.reading import selection
-from holdfast.errors import InvalidInputError, NotFoundError
+from holdfast.errors import ForbiddenError, InvalidInputError, NotFoundError
 from holdfast.identity.policy import Caller
 from holdfast.store.model import MemberSpec
 
@@ -73,6 +73,21 @@ async def test_the_marker_of_another_project_is_not_there_either(fixture: Bareme
     with pytest.raises(NotFoundError, match=f"The marker {foreign} could not be found"):
         await fixture.baremetal.read.nodes(BOB, NodeFilter(), query)
     assert await fixture.baremetal.read.nodes(ALICE, NodeFilter(), query) == []
+
+
+@pytest.mark.parametrize("key", sorted(NODES.owners_only))
+async def test_what_a_lessee_is_not_shown_does_not_order_its_nodes(
+    fixture: BaremetalFixture, key: str
+):
+    """The order of a list, and what comes after a marker, would tell what is in the field."""
+    nodes = [await fixture.node(ALICE, name=name, lessee="bob") for name in ("x", "y")]
+    await fixture.set(nodes[0], last_error="zzz")
+    sort: dict[str, Any] = {"sort_key": key}
+    for page in (sort, sort | {"marker": nodes[0]}):
+        with pytest.raises((ForbiddenError, InvalidInputError), match=key):
+            await names(fixture, BOB, page=page)
+    if NODES.fields[key].sortable:
+        assert set(await names(fixture, page=sort)) == {"x", "y"}
 
 
 async def test_a_page_has_at_most_what_the_settings_say(fixture: BaremetalFixture):

@@ -212,9 +212,9 @@ async def test_a_config_drive_is_sealed_and_only_its_equal_is_the_same_request(
     fixture: BaremetalFixture,
 ):
     uuid = await fixture.node(state="available", instance_info={"api_key": "hushhush"})
-    await ask(fixture, uuid, "active", configdrive="TOPSECRET")
-    await ask(fixture, uuid, "active", configdrive="TOPSECRET")
-    for other in ({"configdrive": "OTHER"}, {}):
+    await ask(fixture, uuid, "active", configdrive="H4sITOPSECRETAAA")
+    await ask(fixture, uuid, "active", configdrive="H4sITOPSECRETAAA")
+    for other in ({"configdrive": "H4sIOTHERAAA"}, {}):
         with pytest.raises(InvalidTransitionError):
             await ask(fixture, uuid, "active", **other)
     assert len(await fixture.store.jobs()) == 1
@@ -231,7 +231,7 @@ async def test_a_config_drive_is_sealed_and_only_its_equal_is_the_same_request(
     opened = decrypt_instance_secrets(
         fixture.vault, uuid, (await fixture.row(uuid))["instance_secrets"]
     )
-    assert opened == {"api_key": "hushhush", "configdrive": "TOPSECRET"}
+    assert opened == {"api_key": "hushhush", "configdrive": "H4sITOPSECRETAAA"}
 
 
 async def test_every_change_of_provision_state_is_dated(fixture: BaremetalFixture):
@@ -269,6 +269,8 @@ STEP = {"interface": "deploy", "step": "burnin", "args": {}}
         ("provide", {"runbook": "CUSTOM_A"}, "clean"),
         ("provide", {"deploy_steps": [STEP | {"priority": 1}]}, "deploy_steps"),
         ("provide", {"configdrive": "x"}, "config drive"),
+        ("active", {"configdrive": "x"}, "base64"),
+        ("rebuild", {"configdrive": {"metadata": {}}}, "metadata"),
         ("inspect", {"service_steps": [STEP]}, "service_steps"),
         ("manage", {"rescue_password": "sesame"}, "rescue_password"),
     ],

@@ -7,19 +7,15 @@ any command was forgotten, ``coverage`` says when all tests have run.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from tests.compat.clients import Client
+from tests.compat.clients import Client, whole_suite
 
-pytestmark = [
-    pytest.mark.compat,
-    pytest.mark.skipif(not os.environ.get("HOLDFAST_COMPAT_DOC"), reason="make compat runs it"),
-]
+pytestmark = [pytest.mark.compat, whole_suite]
 BAREMETAL = "baremetal"
 NODE = (BAREMETAL, "node")
 NAME = "cli-all"

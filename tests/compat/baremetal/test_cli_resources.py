@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 
 import pytest
 from tests.compat.baremetal.lives import move, node_create
-from tests.compat.clients import Client
+from tests.compat.clients import Client, whole_suite
 from tests.compat.machines import Fleet
 from tests.compat.programs import until
 
-pytestmark = pytest.mark.compat
+pytestmark = [pytest.mark.compat, whole_suite]
 BAREMETAL = "baremetal"
 NODE = (BAREMETAL, "node")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.compat.baremetal.lives import node_create
-from tests.compat.clients import Client
+from tests.compat.clients import Client, whole_suite
 from tests.compat.machines import Fleet
 
 pytestmark = pytest.mark.compat
@@ -79,6 +79,7 @@ def test_a_bmc_that_refuses_the_login_leaves_its_error_on_the_node(client: Clien
     assert (shown["severity"], shown["event"]) == ("ERROR", error)
 
 
+@whole_suite
 def test_another_projects_node_is_not_found(client: Client, bare: str, folder: Path):
     client.done("project", "create", "tenants")
     client.done("user", "create", "tess", "--password", "tess's password", "--project", "tenants")
@@ -111,6 +112,7 @@ def leased(client: Client, folder: Path) -> dict[str, Client]:
     return people
 
 
+@whole_suite
 def test_a_lessee_reads_the_node_without_its_driver_info(leased: dict[str, Client]):
     """Issue 3, "`owner`/`lessee` visibility"."""
     for person in leased.values():
@@ -119,6 +121,7 @@ def test_a_lessee_reads_the_node_without_its_driver_info(leased: dict[str, Clien
         assert "rack7" not in json.dumps(shown)
 
 
+@whole_suite
 def test_a_lessee_uses_the_node_by_its_role_and_does_not_run_it(leased: dict[str, Client]):
     node = ("baremetal", "node")
     reader, member, admin = leased["reader"], leased["member"], leased["admin"]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
-from tests.compat.clients import BIN
+from tests.compat.clients import BIN, whole_suite
 from tests.compat.coverage import Coverage
 from tests.compat.programs import Program
 from tests.compat.system import System
 
-pytestmark = [
-    pytest.mark.compat,
-    pytest.mark.skipif(not os.environ.get("HOLDFAST_COMPAT_DOC"), reason="make compat runs it"),
-]
+pytestmark = [pytest.mark.compat, whole_suite]
 
 HERE = Path(__file__).parent
 RUN_S = 300.0

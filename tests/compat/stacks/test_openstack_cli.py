@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from tests.compat.clients import Client
+from tests.compat.clients import Client, whole_suite
 from tests.compat.programs import until
 from tests.compat.stacks import templates
 
 pytestmark = pytest.mark.compat
-whole_suite = pytest.mark.skipif(
-    not os.environ.get("HOLDFAST_COMPAT_DOC"), reason="make compat runs it"
-)
 
 QUICK = ("--wait", "--poll", "1")
 

@@ -11,6 +11,7 @@ from holdfast.errors import InvalidInputError
 from holdfast.ops.planner import costs
 from holdfast.ops.planner.answer import Plan
 from holdfast.ops.planner.baremetal import plan
+from holdfast.ops.planner.connections import Processes
 from holdfast.ops.planner.costs import Cost, Costs, DriverCosts
 from holdfast.ops.planner.estate import Estate, Images, Tuning
 
@@ -105,11 +106,32 @@ def test_i12_the_driver_and_the_network_count():
         planned(driver="snmp")
 
 
-def test_i13_simultaneous_provisioning_takes_conductors():
-    few, many = planned(concurrent_deploys=10), planned(concurrent_deploys=2000)
-    assert value(many, "conductors") == 16  # 2,000 ÷ 250 each, twice over for the loss of a host
-    assert many.limiting["conductor"] == "simultaneous provisioning"
+def test_i13_simultaneous_provisioning_takes_conductors_by_what_it_costs():
+    few, many = planned(concurrent_deploys=10), planned(concurrent_deploys=200_000)
+    # 222.2 deployments/s × 20 steps × 1 ms + 83.3 looks/s × 0.2 ms = 4.46 cores ÷ 0.58 = 7.69
+    assert needs(many, "conductor", "CPU") == pytest.approx(7.69, abs=0.01)
+    assert value(many, "conductors") == 16  # twice over for the loss of a host
     assert value(few, "conductors") == 2
+
+
+def test_i13_places_for_deployments_are_a_setting_and_no_conductors():
+    """A conductor may be given more places: the planner says how many."""
+    answer = planned(concurrent_deploys=2000)
+    assert value(answer, "conductors") == 2
+    assert value(answer, "concurrent_deploys_max_needed") == 2000  # one of two may be lost
+    [said] = [one for one in answer.warnings if "max_concurrent_deploy" in one]
+    assert "set provisioning.concurrent_deploys_max = 2000" in said
+    zones = planned(concurrent_deploys=2000, zones=3)
+    assert value(zones, "concurrent_deploys_max_needed") == 1000
+    for most in (2000, 0):  # 0: no limit
+        enough = planned(concurrent_deploys=2000, tuning=Tuning(concurrent_deploys_max=most))
+        assert not any("max_concurrent_deploy" in one for one in enough.warnings)
+
+
+def test_i10_controllers_slower_than_they_are_waited_for_are_a_warning():
+    slow = planned(bmc_latency_ms=10_001.0)
+    assert any("power_sync.timeout_max_s" in warning for warning in slow.warnings)
+    assert not any("timeout_max_s" in one for one in planned(bmc_latency_ms=10_000.0).warnings)
 
 
 def test_i14_the_answer_is_a_number_of_conductors_with_its_reason():
@@ -167,10 +189,20 @@ def test_p17_the_loss_of_a_zone_leaves_enough():
 
 def test_database_connections_are_processes_times_their_pools():
     answer = planned(tuning=Tuning(pool_max=20))
-    # 2 conductors × (20 + lease + wake-up) + 2 APIs × (20 + lease) + 2 supervisors × 2
-    assert value(answer, "database_connections") == 2 * 22 + 2 * 21 + 2 * 2
+    # (2 conductors + 2 APIs) × (20 + lease + wake-up) + 2 supervisors × 2
+    assert value(answer, "database_connections") == 4 * 22 + 2 * 2
     many = planned(tuning=Tuning(pool_max=50))
-    assert any("max_connections" in warning for warning in many.warnings)
+    assert any("set max_connections = 222" in warning for warning in many.warnings)
+    enough = planned(tuning=Tuning(pool_max=50), connections_max=222)
+    assert not any("max_connections" in warning for warning in enough.warnings)
+
+
+def test_engines_of_the_same_deployment_share_its_database():
+    engines = Processes(hosts=3, engines=12, apis=6, pool_max=10, pool_overflow=20)
+    answer = plan(Estate(nodes=5000), COSTS, engines)
+    # (2 conductors + 6 APIs, which answer for both) × 12 + 12 × 32 + 3 supervisors × 2
+    assert value(answer, "database_connections") == 8 * 12 + 12 * 32 + 3 * 2
+    assert "12 engines × (pool 10 + overflow 20" in answer.figure("database_connections").how
 
 
 def test_i17_a_disk_too_small_for_the_cache_is_a_warning():

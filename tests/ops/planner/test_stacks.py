@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from tests.ops.planner.test_baremetal import COSTS
 
-from holdfast.ops.planner import costs
+from holdfast.ops.planner import baremetal, costs
 from holdfast.ops.planner.answer import Plan
+from holdfast.ops.planner.estate import Estate
 from holdfast.ops.planner.stacks import PER_CORE, Controllers, plan, pool_fault, pool_needed
 
 
@@ -81,6 +82,20 @@ def test_t3_all_connections_are_processes_times_pool_and_overflow():
     assert f"set max_connections = {wanted:.0f}" in said
     enough = planned(engines=4, apis=4, hosts=3, connections_max=int(wanted))
     assert not any("max_connections" in warning for warning in enough.warnings)
+
+
+def test_both_parts_of_a_deployment_ask_for_the_same_connections():
+    machines = baremetal.plan(Estate(nodes=5000), COSTS)
+    stacks = planned(engines=4, apis=4, hosts=3)
+    alone = value(stacks, "max_connections_needed")
+    assert alone == 12 * (10 + 20 + 2) + 12 * (10 + 2) + 3 * 2 + 10
+    wanted = value(
+        plan(Controllers(engines=4, apis=4, hosts=3), COSTS, machines.processes),
+        "max_connections_needed",
+    )
+    assert wanted == alone + 2 * (10 + 2)  # two conductors; hosts and API processes are shared
+    other = baremetal.plan(Estate(nodes=5000), COSTS, stacks.processes)
+    assert value(other, "database_connections") + 10 == wanted
 
 
 def test_a_rate_of_operations_raises_what_the_table_says_and_says_why():

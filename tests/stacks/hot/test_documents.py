@@ -201,21 +201,23 @@ def test_a_place_in_json_is_found_too():
     assert locate('{"a": {\n  "b": 1}}', ("a", "b")) == (2, 3)
 
 
+LETTERS = st.characters(codec="utf-8", exclude_characters="\0")
 JSON = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**53), 2**53)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
+    | st.text(LETTERS, max_size=8),
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(LETTERS, max_size=5), inner, max_size=4)
     ),
     max_leaves=12,
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.dictionaries(st.text(max_size=5), JSON, max_size=4))
+@given(st.dictionaries(st.text(LETTERS, max_size=5), JSON, max_size=4))
 def test_json_comes_back_as_it_was(document):
     assert load(json.dumps(document)) == document
 
@@ -236,6 +238,12 @@ def test_whatever_the_text_it_is_read_or_refused_with_a_sentence(text):
     else:
         refused = "not at all"
     assert refused
+
+
+@pytest.mark.parametrize("text", ["[a]: b", "{[a]: b, c: d}", "? {a: b}\n: [c]\n", "{[]:[]}"])
+def test_a_key_that_is_a_list_or_map_puts_nothing_in_a_wrong_place(text):
+    assert locate(text, ("c",)) is not None
+    assert locate("? [x]\n: y\nc: d\n", ("c",)) == (3, 1)
 
 
 @settings(max_examples=60, deadline=None)

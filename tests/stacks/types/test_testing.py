@@ -6,6 +6,7 @@ import pytest
 from tests.stacks.types.bench import T0, Bench
 
 from holdfast.errors import InvalidInputError
+from holdfast.stacks.hot.errors import HotError
 from holdfast.stacks.resource import Ready, Replace, ResourceFailedError
 from holdfast.stacks.types.testing import TestResource
 
@@ -65,6 +66,15 @@ async def test_minus_one_is_for_ever():
     with pytest.raises(AssertionError, match="never done"):
         await bench.create()
     assert bench.clock.now > T0 + 100 * 3600
+
+
+async def test_for_ever_ends_with_a_deletion_or_nobody_could_take_the_stack_away():
+    bench = Bench(TestResource(), {"wait_secs": -1, "action_wait_secs": {"create": 0}})
+    await bench.create()
+    await bench.delete()
+    assert bench.clock.now == T0
+    with pytest.raises(HotError, match=r"action_wait_secs\.delete: -1 is out of range"):
+        Bench(TestResource(), {"action_wait_secs": {"delete": -1}})
 
 
 async def test_a_check_of_what_was_never_made_fails():

@@ -20,12 +20,17 @@ from holdfast.baremetal.jobs.machine import (
 )
 from holdfast.baremetal.jobs.ramdisk import Ramdisk
 from holdfast.baremetal.jobs.settings import ProvisioningSettings
+from holdfast.bmc.errors import SILENT
 from holdfast.core.jobs import Done, Fail, Handler, Outcome, Step, StepContext
 from holdfast.store.model import Job, JobError, JobState, Json, Write
 
 Patch = dict[str, Json]
 
 STABLE: Patch = {"target_provision_state": None, "last_error": None}
+UNANSWERED = (
+    " Check redfish_address in driver_info, that the BMC is up, and that the gateway's host "
+    "reaches it; then ask again."
+)
 
 
 class NodeHandler(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +59,8 @@ class NodeHandler(msgspec.Struct, frozen=True, kw_only=True):
             if obj.get("provision_state") in ("cleaning", "clean wait"):
                 patch |= self.while_cleaning
             if error is not None:
-                patch["last_error"] = f"{job.kind.removeprefix('node.')} failed: {error.message}"
+                failed = f"{job.kind.removeprefix('node.')} failed: {error.message}"
+                patch["last_error"] = failed + (UNANSWERED if error.code in SILENT else "")
         if self.provisions:
             patch |= {"deploy_step": {}, "clean_step": {}, "step_secrets": None}
         return patch
@@ -104,7 +110,7 @@ class Workshop:
         """Enroll -> verifying -> manageable: the BMC answers to these credentials."""
         return NodeHandler(
             kind="node.verify",
-            steps=(Step(name="verify", run=self._verify, retry_s=self._settings.verify_retry_s),),
+            steps=(self._asked("verify", self._verify),),
             success={"provision_state": "manageable", **STABLE},
             failure={"provision_state": "enroll", "target_provision_state": None},
         )
@@ -132,7 +138,7 @@ class Workshop:
         """Manageable -> adopting -> active: the machine runs already, and is only looked at."""
         return NodeHandler(
             kind="node.adopt",
-            steps=(self._step("adopt", self._verify, self._settings.verify_retry_s),),
+            steps=(self._asked("adopt", self._verify),),
             success={"provision_state": "active", **STABLE},
             failure={"provision_state": "adopt failed", "target_provision_state": "active"},
         )
@@ -190,8 +196,8 @@ class Workshop:
         return NodeHandler(
             kind="node.power",
             steps=(
-                self._step("power_off_first", self._power_down),
-                self._step("power", self._power),
+                self._asked("power_off_first", self._power_down),
+                self._asked("power", self._power),
             ),
             success={"target_power_state": None, "last_error": None},
             failure={"target_power_state": None},
@@ -215,7 +221,7 @@ class Workshop:
     ) -> Handler:
         return NodeHandler(
             kind=kind,
-            steps=(self._step(name, run),),
+            steps=(self._asked(name, run),),
             success={"last_error": None},
             failure={},
             provisions=False,
@@ -228,6 +234,12 @@ class Workshop:
         retry_s: float | None = None,
     ) -> Step:
         return Step(name=name, run=run, retry_s=retry_s or self._settings.retry_s)
+
+    def _asked(self, name: str, run: Callable[[StepContext], Awaitable[Outcome]]) -> Step:
+        """A step that somebody waits for: a BMC that is silent is the operator's to mend."""
+        brief_s = self._settings.operator_retry_s
+        step = self._step(name, run)
+        return msgspec.structs.replace(step, brief=SILENT, brief_s=brief_s)
 
     def _cleaning(self) -> tuple[Step, ...]:
         ramdisk = Ramdisk(

@@ -33,5 +33,7 @@ class ProvisioningSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     ``max_concurrent_deploy`` refuses them). 0: no limit."""
     concurrent_cleans_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 50
     """The same for cleaning, and what ends in it (Ironic: ``max_concurrent_clean``)."""
-    verify_retry_s: Seconds = 60.0
-    """The same for ``manage``, where somebody waits for the answer."""
+    operator_retry_s: Seconds = 60.0
+    """The same for ``manage``, ``adopt`` and what is asked of power, boot device, media and
+    NMI, while the gateway is there but the BMC does not answer it: somebody waits, and the
+    address may be wrong (Ironic: ``connection_attempts`` x ``connection_retry_interval``)."""

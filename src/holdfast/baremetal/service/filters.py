@@ -9,7 +9,8 @@ import msgspec
 
 from holdfast.baremetal.fields import CONDUCTOR
 from holdfast.baremetal.resources import Resource
-from holdfast.errors import InvalidInputError
+from holdfast.errors import ForbiddenError, InvalidInputError
+from holdfast.identity.policy import Caller
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,10 +170,19 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         where.add(f"({after})", value, value, marker)
 
 
-def order_of(resource: Resource, query: PageQuery) -> Order:
-    """The order a query asks for; by default that of creation."""
+def order_of(resource: Resource, query: PageQuery, caller: Caller) -> Order:
+    """The order a query asks for; by default that of creation.
+
+    Raises ``InvalidInputError`` for a key that there is not, and ``ForbiddenError`` for a
+    field that a lessee is not shown: the order would tell what is in it.
+    """
     key = f"{resource.alias}.created_at"
     if query.sort_key not in (None, "id"):
+        if query.sort_key in resource.owners_only and not caller.everywhere:
+            raise ForbiddenError(
+                f"Only operators can sort by '{query.sort_key}', as it is hidden from those a "
+                f"{resource.name.lower()} is leased to; use another sort_key"
+            )
         key = _sort_expression(resource, str(query.sort_key))
     return Order(key=key, uuid=f"{resource.alias}.uuid", descending=query.sort_dir == "desc")
 

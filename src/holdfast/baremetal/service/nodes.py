@@ -15,9 +15,10 @@ from sqlalchemy import delete, func, select, update
 
 from holdfast.baremetal import fields, models
 from holdfast.baremetal.credentials import MASK
-from holdfast.baremetal.drivers import driver_named
+from holdfast.baremetal.drivers import CONFIGDRIVE, driver_named
 from holdfast.baremetal.service import patch
 from holdfast.baremetal.service.audit import audit, audit_node, shown_changes, tell_changes
+from holdfast.baremetal.service.drives import check_drive, check_network_data
 from holdfast.baremetal.service.placement import Placement
 from holdfast.baremetal.service.rights import DELETE, require, require_changes
 from holdfast.baremetal.service.rows import NodeRow, find_node, refuse_if_locked
@@ -265,7 +266,10 @@ class Nodes:
             columns["driver_info"], columns["driver_secrets"] = self._secrets.split_driver(
                 uuid, values["driver_info"], sealed
             )
+        if "network_data" in values:
+            check_network_data(values["network_data"])
         if "instance_info" in values:
+            check_drive("instance_info/configdrive", values["instance_info"].get(CONFIGDRIVE))
             columns["instance_info"], columns["instance_secrets"] = self._secrets.split_instance(
                 uuid, values["instance_info"], sealed_instance
             )

@@ -176,7 +176,7 @@ class Reader:
         where = where or Where()
         if not caller.everywhere:
             where.add(resource.visible_to(caller, "{}"), caller.project_id)
-        order = order_of(resource, query)
+        order = order_of(resource, query, caller)
         if query.marker is not None:
             value = await self._marker_value(resource, caller, order, query.marker)
             order.add_after(where, query.marker, value)

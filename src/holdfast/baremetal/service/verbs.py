@@ -21,6 +21,7 @@ from holdfast.baremetal.errors import (
     NotSupportedError,
 )
 from holdfast.baremetal.service.audit import tell_changes
+from holdfast.baremetal.service.drives import check_drive
 from holdfast.baremetal.service.rights import (
     BOOT_DEVICE,
     MEDIA,
@@ -388,6 +389,7 @@ def _check_request(verb: Verb, asked: ProvisionRequest) -> None:
             "Adding a config drive is only supported when setting provision state to "
             "active or rebuild"
         )
+    check_drive("configdrive", asked.configdrive)
     if asked.disable_ramdisk:
         raise NotSupportedError("disable_ramdisk is not supported: every step here needs one")
     if later := [name for name in ("service_steps", "rescue_password") if getattr(asked, name)]:

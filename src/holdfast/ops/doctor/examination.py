@@ -16,6 +16,7 @@ from holdfast.ops.datadir import DataDir
 from holdfast.ops.doctor import broker, database, deployment, host
 from holdfast.ops.doctor.finding import Finding, fail, ok, warn
 from holdfast.ops.keys import SEALED
+from holdfast.ops.planner.connections import Processes
 from holdfast.store.keyring import MASTER_KEY_VARIABLE, Keyring
 from holdfast.store.pg.database import Database
 from holdfast.store.pg.epochs import PgEpochs, Raised
@@ -181,7 +182,12 @@ async def _sure(settings: Settings, datadir: DataDir) -> Seen:
 
 def connections(settings: Settings) -> int:
     """What the processes of this host may open: pools, leases, wake-ups, the supervisor."""
-    pool = settings.database.pool_max
-    conductors, apis = settings.conductor.processes, settings.api.processes
-    engines = settings.engine.processes * (pool + settings.engine.pool_overflow + 2)
-    return conductors * (pool + 2) + engines + apis * (pool + 1) + 2
+    return Processes(
+        hosts=1,
+        conductors=settings.conductor.processes,
+        apis=settings.api.processes,
+        engines=settings.engine.processes,
+        api_nodes=settings.apinode.processes,
+        pool_max=settings.database.pool_max,
+        pool_overflow=settings.engine.pool_overflow,
+    ).connections()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from holdfast.ops.planner.connections import Processes
+
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """One number of the plan. ``how``: the formula in words, with the numbers it was made of."""
@@ -24,11 +26,15 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer. ``limiting``: per role, what asks for the most of it."""
+    """The whole answer. ``limiting``: per role, what asks for the most of it.
+
+    ``processes``: those of this part that have connections to the database.
+    """
 
     figures: list[Figure]
     limits: list[Limit]
     limiting: dict[str, str]
+    processes: Processes
     warnings: list[str]
     notes: list[str]
 

@@ -13,17 +13,13 @@ from typing import Final
 import msgspec
 
 from holdfast.ops.planner.answer import Figure, Limit, Plan, number
+from holdfast.ops.planner.connections import SPARE_CONNECTIONS, Processes, connections_fault
 from holdfast.ops.planner.costs import Cost, Costs, DriverCosts
 from holdfast.ops.planner.estate import Estate
 from holdfast.ops.planner.images import cache_gb, instance_images_cached
 
 PER_CONDUCTOR_RECOMMENDED: Final = 100  # I15
 PER_CONDUCTOR_DEGRADED: Final = 300  # I16
-POSTGRES_CONNECTIONS: Final = 100  # max_connections as PostgreSQL ships
-SPARE_CONNECTIONS: Final = 10  # for people, backups and superuser_reserved_connections
-SUPERVISOR_CONNECTIONS: Final = 2
-LEASE_CONNECTIONS: Final = 1  # each member renews its lease on one of its own
-WAKE_CONNECTIONS: Final = 1  # a conductor LISTENs on one of its own
 MBIT_PER_GB: Final = 8000.0
 
 
@@ -40,8 +36,11 @@ class Loads(msgspec.Struct, frozen=True, kw_only=True):
     """Looks under way at any time (Little's law)."""
 
 
-def plan(estate: Estate, costs: Costs) -> Plan:
-    """Size a deployment. Raises ``InvalidInputError`` for a driver without costs."""
+def plan(estate: Estate, costs: Costs, others: Processes | None = None) -> Plan:
+    """Size a deployment. ``others``: what else of it has connections to the same database.
+
+    Raises ``InvalidInputError`` for a driver without costs.
+    """
     driver = costs.driver(estate.driver)
     loads = _loads(estate, costs, driver)
     limits = [
@@ -57,11 +56,15 @@ def plan(estate: Estate, costs: Costs) -> Plan:
     ]
     conductors, gateways, apis = (int(figure.value) for figure in counts)
     hosts = _hosts(estate, limits)
+    processes = Processes(
+        hosts=int(hosts.value), conductors=conductors, apis=apis, pool_max=estate.tuning.pool_max
+    )
     figures = [
         *counts,
         hosts,
         *_shares(estate, limits, conductors),
-        _connections(estate, conductors, apis, int(hosts.value)),
+        _places(estate, conductors),
+        _connections(processes.beside(others or Processes())),
         _database_cores(estate, costs, loads),
         _memory(costs, conductors, gateways, apis, int(hosts.value)),
         cache_gb(estate.images, math.ceil(estate.concurrent_deploys / conductors)),
@@ -70,6 +73,7 @@ def plan(estate: Estate, costs: Costs) -> Plan:
         figures=figures,
         limits=limits,
         limiting={role: limit.what for role, limit in need.items()},
+        processes=processes,
         warnings=[],
         notes=_notes(costs, driver, loads),
     )
@@ -102,7 +106,8 @@ def _conductor_limits(estate: Estate, costs: Costs, loads: Loads) -> list[Limit]
             what="CPU",
             needs=cores / _room(estate, costs.conductor_idle),
             how=f"({number(loads.looks)} looks/s × {number(costs.conductor_look_ms.value)} ms + "
-            f"{number(loads.steps)} job steps/s × {number(costs.conductor_step_ms.value)} ms) "
+            f"{number(loads.steps)} job steps/s of {number(estate.concurrent_deploys)} deployments "
+            f"at once (I13) × {number(costs.conductor_step_ms.value)} ms) "
             f"÷ {_room_words(estate, costs.conductor_idle)}",
         ),
         Limit(
@@ -113,14 +118,6 @@ def _conductor_limits(estate: Estate, costs: Costs, loads: Loads) -> list[Limit]
             f" ms a request; {estate.dead_share:.1%} dead, waited for "
             f"{number(tuning.dead_timeout_s)} s once in {tuning.dead_intervals} intervals; I10) ÷ "
             f"power_sync.in_flight_max {tuning.looks_in_flight_max}",
-        ),
-        Limit(
-            role="conductor",
-            what="simultaneous provisioning",
-            needs=estate.concurrent_deploys / (tuning.concurrent_deploys_max or math.inf),
-            how=f"{estate.concurrent_deploys} deployments at once (I13) ÷ "
-            f"concurrent_deploys_max {tuning.concurrent_deploys_max or 'without limit'}; more "
-            "than that wait in the queue, they do not fail",
         ),
     ]
     if instance_images_cached(images)[0]:
@@ -267,20 +264,26 @@ def _shares(estate: Estate, limits: list[Limit], conductors: int) -> list[Figure
     return found
 
 
-def _connections(estate: Estate, conductors: int, apis: int, hosts: int) -> Figure:
-    pool = estate.tuning.pool_max
-    total = (
-        conductors * (pool + LEASE_CONNECTIONS + WAKE_CONNECTIONS)
-        + apis * (pool + LEASE_CONNECTIONS)
-        + hosts * SUPERVISOR_CONNECTIONS
+def _places(estate: Estate, conductors: int) -> Figure:
+    """Places for deployments: a setting, and no capacity; what they cost is in the limits."""
+    units, unit = _failure_units(estate)
+    left = conductors - math.ceil(conductors / units)
+    return Figure(
+        name="concurrent_deploys_max_needed",
+        value=math.ceil(estate.concurrent_deploys / left),
+        unit="provisioning.concurrent_deploys_max",
+        how=f"{number(estate.concurrent_deploys)} deployments at once (I13) ÷ the {left} "
+        f"conductors that are left when a {unit} is lost; more than that wait in order, they do "
+        "not fail",
     )
+
+
+def _connections(all_processes: Processes) -> Figure:
     return Figure(
         name="database_connections",
-        value=total,
-        unit="connections",
-        how=f"{conductors} conductors × (pool_max {pool} + lease + wake-up) + {apis} API processes "
-        f"× (pool_max {pool} + lease) + {hosts} supervisors × {SUPERVISOR_CONNECTIONS}; gateways "
-        "have none",
+        value=all_processes.connections(),
+        unit="connections at most",
+        how=f"{all_processes.words()}; gateways have none",
     )
 
 
@@ -334,11 +337,8 @@ def _warnings(estate: Estate, costs: Costs, answer: Plan) -> list[str]:
             "split the fleet into deployments, or look at the power states less often"
         )
     connections = int(answer.figure("database_connections").value)
-    if connections + SPARE_CONNECTIONS > POSTGRES_CONNECTIONS:
-        found.append(
-            f"set max_connections of PostgreSQL to at least {connections + SPARE_CONNECTIONS} "
-            f"(it ships with {POSTGRES_CONNECTIONS})"
-        )
+    found.append(connections_fault(connections + SPARE_CONNECTIONS, estate.connections_max))
+    found += [_too_few_places(estate, answer), _too_slow(estate)]
     cache = answer.figure("image_cache_gb").value
     free = estate.images.disk_free_gb
     if free is not None and free < cache:
@@ -347,6 +347,28 @@ def _warnings(estate: Estate, costs: Costs, answer: Plan) -> list[str]:
             "each conductor's host (I17)"
         )
     return [warning for warning in found if warning]
+
+
+def _too_few_places(estate: Estate, answer: Plan) -> str:
+    most = estate.tuning.concurrent_deploys_max
+    needed = int(answer.figure("concurrent_deploys_max_needed").value)
+    if not most or most >= needed:
+        return ""
+    return (
+        f"provisioning.concurrent_deploys_max (max_concurrent_deploy) is {most}, so not all of the "
+        f"{number(estate.concurrent_deploys)} deployments go on at once when conductors are lost, "
+        f"and some wait in order: set provisioning.concurrent_deploys_max = {needed}"
+    )
+
+
+def _too_slow(estate: Estate) -> str:
+    timeout_s = estate.tuning.dead_timeout_s
+    if not estate.sync_interval_s or estate.bmc_latency_ms <= 1000 * timeout_s:
+        return ""
+    return (
+        f"a BMC that takes {number(estate.bmc_latency_ms)} ms to answer is given up after "
+        f"{number(timeout_s)} s, and its power state stays unknown: raise power_sync.timeout_max_s"
+    )
 
 
 def _reference(answer: Plan) -> str:

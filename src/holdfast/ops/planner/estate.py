@@ -6,6 +6,8 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from holdfast.ops.planner.connections import POSTGRES_CONNECTIONS
+
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -87,5 +89,7 @@ class Estate(msgspec.Struct, frozen=True, kw_only=True):
     """How full a process or a link may be in the normal case."""
     zones: Count = 1
     """Availability zones (P17); the loss of one is to be survived."""
+    connections_max: Count = POSTGRES_CONNECTIONS
+    """``max_connections`` of the database."""
     images: Images = Images()
     tuning: Tuning = Tuning()

@@ -12,12 +12,11 @@ from typing import Annotated, Final
 import msgspec
 
 from holdfast.ops.planner.answer import Figure, Limit, Plan, number
-from holdfast.ops.planner.baremetal import (
-    LEASE_CONNECTIONS,
+from holdfast.ops.planner.connections import (
     POSTGRES_CONNECTIONS,
     SPARE_CONNECTIONS,
-    SUPERVISOR_CONNECTIONS,
-    WAKE_CONNECTIONS,
+    Processes,
+    connections_fault,
 )
 from holdfast.ops.planner.costs import Cost, Costs
 from holdfast.ops.planner.estate import Count, NotNegative, Positive
@@ -82,8 +81,11 @@ def pool_fault(engines: int, pool_max: int) -> str:
     )
 
 
-def plan(asked: Controllers, costs: Costs) -> Plan:
-    """Size the engines of a deployment."""
+def plan(asked: Controllers, costs: Costs, others: Processes | None = None) -> Plan:
+    """Size the engines of a deployment.
+
+    ``others``: what else of it has connections to the same database.
+    """
     limits = _limits(asked, costs)
     most = {
         role: max((one for one in limits if one.role == role), key=lambda one: one.needs)
@@ -92,13 +94,14 @@ def plan(asked: Controllers, costs: Costs) -> Plan:
     engines = _engines(asked, most["engine"])
     apis = _apis(asked, most["api"])
     per_host = int(engines.value), int(apis.value)
+    processes = _processes(asked, *per_host)
     figures = [
         engines,
         *_range(asked),
         apis,
         _pool(int(engines.value)),
         _connections(asked, *per_host),
-        _connections_max(asked, *per_host),
+        _connections_max(processes.beside(others or Processes())),
         _capacity(asked, costs, int(engines.value)),
         _database_cores(asked, costs),
         _memory(costs, *per_host),
@@ -107,6 +110,7 @@ def plan(asked: Controllers, costs: Costs) -> Plan:
         figures=figures,
         limits=limits,
         limiting={role: limit.what for role, limit in most.items()},
+        processes=processes,
         warnings=[],
         notes=[IO_BOUND, *_notes(costs)],
     )
@@ -227,21 +231,23 @@ def _connections(asked: Controllers, engines: int, apis: int) -> Figure:
     )
 
 
-def _connections_max(asked: Controllers, engines: int, apis: int) -> Figure:
-    pool = _pools(asked, engines)
-    pools = asked.hosts * (engines * (pool + asked.pool_overflow) + apis * pool)
-    beside = asked.hosts * (
-        engines * (LEASE_CONNECTIONS + WAKE_CONNECTIONS)
-        + apis * (LEASE_CONNECTIONS + WAKE_CONNECTIONS)
-        + SUPERVISOR_CONNECTIONS
+def _processes(asked: Controllers, engines: int, apis: int) -> Processes:
+    """What stacks run, over all controllers."""
+    return Processes(
+        hosts=asked.hosts,
+        engines=asked.hosts * engines,
+        apis=asked.hosts * apis,
+        pool_max=_pools(asked, engines),
+        pool_overflow=asked.pool_overflow,
     )
+
+
+def _connections_max(all_processes: Processes) -> Figure:
     return Figure(
         name="max_connections_needed",
-        value=pools + beside + SPARE_CONNECTIONS,
+        value=all_processes.connections() + SPARE_CONNECTIONS,
         unit="max_connections",
-        how=f"{asked.hosts} × ({engines} × ({pool} + {asked.pool_overflow}) + {apis} × {pool}) = "
-        f"{pools} of the pools + {beside} for leases, wake-ups and supervisors + "
-        f"{SPARE_CONNECTIONS} to spare; conductors come on top (`holdfast plan --nodes`)",
+        how=f"{all_processes.words()} + {SPARE_CONNECTIONS} to spare",
     )
 
 
@@ -287,12 +293,7 @@ def _warnings(asked: Controllers, answer: Plan) -> list[str]:
     upper = int(answer.figure("engine_processes_upper_to").value)
     found = [pool_fault(engines, asked.pool_max)]
     wanted = int(answer.figure("max_connections_needed").value)
-    if wanted > asked.connections_max:
-        found.append(
-            f"max_connections of the database is {asked.connections_max}, and {wanted} may be "
-            f"asked for: set max_connections = {wanted}, or lower the pools, the overflow or the "
-            "numbers of processes"
-        )
+    found.append(connections_fault(wanted, asked.connections_max))
     if engines > upper:
         found.append(
             f"{engines} engines are more than {PER_CORE[1]} per core (X7): add controllers instead"

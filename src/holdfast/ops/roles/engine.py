@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
+
+import structlog
 
 from holdfast.baremetal.service import Baremetal
 from holdfast.core.queue_worker import QueueWorker
@@ -10,6 +13,7 @@ from holdfast.fleet.store import Fleet
 from holdfast.identity.delegations import Delegations
 from holdfast.identity.policy import Caller
 from holdfast.ops.broker import BrokerMetrics
+from holdfast.ops.memory import full, limit_memory, used_mb
 from holdfast.ops.metrics import Reading, Readings, registry
 from holdfast.ops.roles.process import RoleProcess
 from holdfast.ops.settings import http_url
@@ -25,10 +29,15 @@ from holdfast.store.model import Json
 from holdfast.store.pg.notify import MEMBERS, PgWaker, queue_topic
 from holdfast.store.pg.store import PgStore
 
+log = structlog.get_logger(__name__)
+
+MEMORY_LOOK_S: Final = 2.0
+
 
 async def run(process: RoleProcess) -> int:
-    """Run jobs until drained, or until the lease is over."""
+    """Run jobs until drained, until the lease is over, or until its memory is full."""
     settings = process.settings
+    memory_mb = limit_memory(settings.engine.memory_max_mb)
     topics = (queue_topic(QUEUE), MEMBERS)
     async with (
         process.store(settings.engine.pool_overflow) as (db, store),
@@ -58,11 +67,15 @@ async def run(process: RoleProcess) -> int:
             shown.register(BrokerMetrics(broker))
         async with process.face(waiting, shown):
             draining = asyncio.create_task(_drain(process, worker))
+            filling = asyncio.create_task(leave_when_full(worker, memory_mb))
             try:
                 verdict = await worker.run()
             finally:
+                filled = filling.done()
                 draining.cancel()
-    return process.DRAINED if verdict == "drained" else process.LEASE_LOST
+                filling.cancel()
+    stays_down = verdict == "drained" and (process.draining.is_set() or not filled)
+    return process.DRAINED if stays_down else process.LEASE_LOST
 
 
 def stack_parts(process: RoleProcess, store: PgStore) -> Parts:
@@ -105,6 +118,14 @@ def outer_world(process: RoleProcess, store: PgStore) -> dict[str, Json]:
 
 async def _drain(process: RoleProcess, worker: QueueWorker) -> None:
     await process.draining.wait()
+    worker.membership.request_drain()
+
+
+async def leave_when_full(worker: QueueWorker, limit_mb: int) -> None:
+    """Hand over the work while there is memory left to do so in; the supervisor starts afresh."""
+    while not full(used := used_mb(), limit_mb):
+        await asyncio.sleep(MEMORY_LOOK_S)
+    log.error("engine.memory_full", used_mb=used, limit_mb=limit_mb)
     worker.membership.request_drain()
 
 

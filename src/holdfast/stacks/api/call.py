@@ -16,11 +16,14 @@ from litestar.response.base import ASGIResponse
 from holdfast.errors import ForbiddenError, InvalidInputError
 from holdfast.identity.policy import Caller
 from holdfast.stacks.api.doors import Doors
+from holdfast.stacks.hot.documents import NUL, nul_in
+from holdfast.stacks.hot.errors import render_path
 from holdfast.stacks.model import Stack
 from holdfast.stacks.service import Stacks
 from holdfast.stacks.service.reading import Listed
 from holdfast.stacks.service.requests import flag_of
 from holdfast.store.model import Json
+from holdfast.store.pg.database import without_nul
 
 HttpRequest = Request[Any, Any, State]
 
@@ -79,12 +82,21 @@ class Call:
         except (msgspec.DecodeError, UnicodeDecodeError) as fault:
             raise InvalidInputError(f"The body is not valid JSON: {fault}") from None
 
-    async def object(self) -> dict[str, Json]:
-        """The body as a JSON object."""
+    async def object(self, *, from_machine: bool = False) -> dict[str, Json]:
+        """The body as a JSON object, of which everything can be kept.
+
+        A NUL is a fault of whoever wrote it; in what a machine reports (the output of a
+        script) it becomes U+FFFD, for a machine does not try again with something else.
+        """
         body = await self.json()
         if not isinstance(body, dict):
             raise InvalidInputError("The body must be a JSON object")
-        return cast("dict[str, Json]", body)
+        found = cast("dict[str, Json]", body)
+        if from_machine:
+            return cast("dict[str, Json]", without_nul(found))
+        if b"\\u0000" in await self._request.body() and (path := nul_in(found)) is not None:
+            raise InvalidInputError(f"{render_path(path)}: {NUL}")
+        return found
 
     def url_of(self, stack: Stack, *rest: str) -> str:
         """The address of a stack, or of something of it."""
@@ -129,8 +141,11 @@ class Query:
         return set(self._given)
 
     def all(self, name: str) -> tuple[str, ...]:
-        """Every value of a parameter."""
-        return tuple(value for value in self._given.get(name, ()) if "\0" not in value)
+        """Every value of a parameter. Raises ``InvalidInputError``: nothing here has a NUL."""
+        found = tuple(self._given.get(name, ()))
+        if any("\0" in value for value in found):
+            raise InvalidInputError(f"Invalid {name}: {NUL}")
+        return found
 
     def text(self, name: str) -> str | None:
         """The first value; None if there is none, or an empty one."""

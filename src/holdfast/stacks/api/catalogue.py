@@ -77,7 +77,7 @@ async def list_services(call: TheCall) -> Response[bytes]:
             "updated_at": iso(one.updated_at),
             "deleted_at": iso(one.deleted_at),
         }
-        for one in await call.stacks.fleet.services()
+        for one in await call.stacks.engines.services()
     ]
     return call.answer({"services": shown})
 

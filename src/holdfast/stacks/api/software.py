@@ -104,7 +104,9 @@ async def show_deployment(call: TheCall, ident: Segment) -> Response[bytes]:
 @put(f"{DEPLOYMENTS}/{{ident:str}}", opt=WRITE, status_code=SET_BY_ANSWER)
 async def update_deployment(call: TheCall, ident: Segment) -> Response[bytes]:
     """Say how it went, or what it shall be."""
-    one = await call.stacks.software.change(call.project, ident, await call.object())
+    one = await call.stacks.software.change(
+        call.project, ident, await call.object(from_machine=True)
+    )
     return call.answer({"software_deployment": _deployment(one)})
 
 

@@ -12,7 +12,7 @@ from holdfast.stacks.hot.environment import Environment
 from holdfast.stacks.hot.errors import LimitError
 from holdfast.stacks.hot.limits import DEFAULT_LIMITS, Limits
 from holdfast.stacks.hot.parameters import described
-from holdfast.stacks.hot.plan import CompiledTemplate, NestedTemplate
+from holdfast.stacks.hot.plan import CompiledTemplate, NestedTemplate, inclusion
 from holdfast.stacks.hot.properties import PropertySchema, Schemata, constraint_document
 
 NO_DESCRIPTION = "No description"
@@ -78,7 +78,7 @@ def describe_template(
     if plan.parameter_groups:
         shape["ParameterGroups"] = [dict(group) for group in plan.parameter_groups]
     if show_nested:
-        shape |= nested_parameters(plan, checkers, limits, 1)
+        shape |= nested_parameters(plan, checkers, limits)
     return shape | {"Environment": environment.document()}
 
 
@@ -91,11 +91,16 @@ def parameters_shown(plan: CompiledTemplate) -> dict[str, Any]:
 
 
 def nested_parameters(
-    plan: CompiledTemplate, checkers: Checkers, limits: Limits, depth: int
+    plan: CompiledTemplate,
+    checkers: Checkers,
+    limits: Limits,
+    trail: tuple[tuple[str, str], ...] = (),
 ) -> dict[str, Any]:
     """``NestedParameters`` of the resources whose type is a template, at every depth."""
-    if depth > NESTING_MAX:
-        raise LimitError(f"Templates are nested deeper than {NESTING_MAX} levels.")
+    if len(trail) >= NESTING_MAX:
+        raise LimitError(
+            f"Templates are nested deeper than {NESTING_MAX} levels: {inclusion(trail)}"
+        )
     nested: dict[str, Any] = {}
     for name, resource in plan.resources.items():
         if not isinstance(resource.target, NestedTemplate):
@@ -112,7 +117,7 @@ def nested_parameters(
             "Type": resource.type,
             "Description": inner.description or NO_DESCRIPTION,
             "Parameters": parameters_shown(inner),
-        } | nested_parameters(inner, checkers, limits, depth + 1)
+        } | nested_parameters(inner, checkers, limits, (*trail, (name, resource.target.name)))
     return {"NestedParameters": nested} if nested else {}
 
 

@@ -28,6 +28,7 @@ CONSTRUCTED = {
 }
 AS_TEXT = frozenset({TAG + "str", TAG + "timestamp", TAG + "value", TAG + "merge"})
 NUMBER_CHARS_MAX = 300
+NUL = "there is a NUL character (\\u0000), which no database can keep: take it out"
 BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 parse_events: Any = getattr(yaml, "parse")  # noqa: B009 (it has no types)
 
@@ -66,7 +67,7 @@ def load_document(text: str, what: str, limits: Limits = DEFAULT_LIMITS) -> Any:
 def check_document(document: object, what: str, limits: Limits = DEFAULT_LIMITS) -> None:
     """Refuse a parsed document that is deeper or larger than the limits, without recursion.
 
-    Raises: LimitError; DocumentError for a key that is no string.
+    Raises: LimitError; DocumentError for a key that is no string, and for what cannot be kept.
     """
     count, stack = 0, [(document, 1)]
     while stack:
@@ -80,9 +81,38 @@ def check_document(document: object, what: str, limits: Limits = DEFAULT_LIMITS)
             for key in value:
                 if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
                     raise DocumentError(f"The {what} has a key that is no string: {key!r}")
+                _check_kept(key, document, what)
             stack.extend((item, depth + 1) for item in value.values())
         elif is_list(value):
             stack.extend((item, depth + 1) for item in value)
+        else:
+            _check_kept(value, document, what)
+
+
+def _check_kept(value: Any, document: object, what: str) -> None:
+    """What no row of a database can hold, even if JSON's text can say it."""
+    if isinstance(value, str) and "\0" in value:
+        raise DocumentError(f"The {what} cannot be read: {NUL}", nul_in(document) or ())
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DocumentError(f"The {what} cannot be read: a number in it is too large")
+
+
+def nul_in(document: object) -> Path | None:
+    """Where the first text with a NUL is, or the key that has one; None if there is none."""
+    stack: list[tuple[object, Path]] = [(document, ())]
+    while stack:
+        value, path = stack.pop()
+        if isinstance(value, str):
+            if "\0" in value:
+                return path
+        elif is_map(value):
+            for key in value:
+                if "\0" in key:
+                    return (*path, key.replace("\0", "\\u0000"))
+            stack.extend((item, (*path, key)) for key, item in reversed(value.items()))
+        elif is_list(value):
+            stack.extend((item, (*path, at)) for at, item in reversed(list(enumerate(value))))
+    return None
 
 
 def _too_deep(what: str, limits: Limits) -> LimitError:
@@ -204,6 +234,8 @@ class _Builder:
         return value
 
     def scalar(self, event: Any) -> Any:
+        if "\0" in event.value:
+            raise self.fault(NUL, event)
         tag = event.tag
         if tag is None or tag == "!":
             tag = self.scalars.resolve(yaml.ScalarNode, event.value, event.implicit)
@@ -291,7 +323,7 @@ def _places(text: str) -> Iterator[tuple[tuple[str, ...], Position]]:
     for event in parse_events(text, Loader=BaseLoader):
         if isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             counters.pop()
-            if counters:
+            if counters and counters[-1] != -2:  # a key stays until its value ends
                 path.pop()
             continue
         if not isinstance(event, yaml.NodeEvent):

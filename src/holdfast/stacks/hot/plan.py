@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +21,22 @@ class NestedTemplate:
 
     name: str
     text: str = field(repr=False)
+
+
+def inclusion(trail: Sequence[tuple[str, str]]) -> str:
+    """Which templates lie within which, and whether one of them includes itself.
+
+    ``trail``: the names of the resource and of its template, from the outermost.
+    """
+    names = [template for _, template in trail]
+    again = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    if again is not None:
+        first = names.index(again)
+        names = names[first : names.index(again, first + 1) + 1]
+    circle = " -> ".join(names)
+    resources = ".".join(resource for resource, _ in trail)
+    said = f"the template {again} includes itself ({circle})" if again else f"templates: {circle}"
+    return f"{said}, by the resources {resources}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,17 +219,22 @@ def _integer(value: Any) -> int:
 
 def _number(value: Any) -> int | float:
     """A finite number, or a string of one."""
-    if is_number(value):
-        return value
-    if isinstance(value, str):
-        for convert in (int, float):
-            try:
-                number = convert(value)
-            except ValueError:
-                continue
-            if math.isfinite(number):
-                return number
+    number = _read_number(value) if isinstance(value, str) else value
+    try:
+        if is_number(number) and math.isfinite(number):
+            return number
+    except OverflowError:
+        pass  # a whole number that no float can hold
     raise ValueError(f"Value {shown(value)} is not a number")
+
+
+def _read_number(text: str) -> int | float | None:
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return None
 
 
 # ---- updates ------------------------------------------------------------------------------------

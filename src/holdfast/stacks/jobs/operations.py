@@ -21,7 +21,7 @@ from holdfast.stacks.hot.properties import changes, validate_and_resolve
 from holdfast.stacks.jobs import hooks
 from holdfast.stacks.jobs.kinds import RESOURCE, ItemArgs, Unbound, args_of, moment_of
 from holdfast.stacks.jobs.memos import Memo, failed, memo_of
-from holdfast.stacks.jobs.patience import Patience
+from holdfast.stacks.jobs.patience import Patience, out_of_memory
 from holdfast.stacks.model import Action, Op, Resource, Stack, Status, View, resource_id
 from holdfast.stacks.parts import Parts
 from holdfast.stacks.records import deleted, inserted, told, updated
@@ -109,6 +109,9 @@ class Operation:
             if fault.transient:
                 raise
             return self._fail(fault.code, _kind(fault), fault.message)
+        except MemoryError:
+            last = out_of_memory(self._ctx.job, self._item.name)
+            return self._fail(last.code, "MemoryError", last.message)
         except Exception as fault:  # noqa: BLE001 - it fails its resource, and nothing else
             log.warning(
                 "stack.resource_fault",

@@ -1,4 +1,4 @@
-"""What is done with a handler that does not let itself be cut short.
+"""What is done with a handler that does not let itself be cut short, or finds no memory.
 
 A resource type may be anybody's code. Where it ignores that its time is over, the operation ends
 all the same; the handler is left behind and can have no effect any more, for its guard refuses.
@@ -12,12 +12,18 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from holdfast.core.jobs import RETRY
 from holdfast.errors import LeaseLostError
+from holdfast.stacks.errors import OutOfMemoryError
+from holdfast.store.model import Job, Json
 
 log = structlog.get_logger(__name__)
 
 GRACE_S: Final = 2.0
 """How long whoever is cut short may take to come to an end."""
+
+MEMORY_TRIES: Final = 3
+"""Within seconds, in which an engine that others have filled is gone."""
 
 T = TypeVar("T")
 
@@ -63,3 +69,21 @@ def _forget(task: asyncio.Task[Any]) -> None:
     _left_behind.discard(task)
     if not task.cancelled():
         task.exception()
+
+
+def out_of_memory(job: Job, name: str) -> OutOfMemoryError:
+    """What to fail a resource with that finds no memory, time and again.
+
+    Raises the same, to be tried again, while it may be others' doing: another engine, or
+    this one started afresh, may have room.
+    """
+    retry: dict[str, Json] = job.memo.get(RETRY) or {}
+    tried = int(retry.get("count", 0))
+    log.warning("stack.resource_memory", resource=name, tried=tried)
+    trouble = OutOfMemoryError(
+        "the resource's type asked for more memory than an engine may have "
+        "([engine] memory_max_mb); what it was given may be too large"
+    )
+    if tried < MEMORY_TRIES:
+        raise trouble
+    return trouble

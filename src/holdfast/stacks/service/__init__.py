@@ -17,7 +17,7 @@ from holdfast.stacks.parts import Bodies, Parts
 from holdfast.stacks.pgstore import PgStacks, Sealing
 from holdfast.stacks.resource import Registry
 from holdfast.stacks.service.catalogue import Catalogue
-from holdfast.stacks.service.fleet import Fleet
+from holdfast.stacks.service.engines import Engines
 from holdfast.stacks.service.handing_over import HandingOver
 from holdfast.stacks.service.lifecycle import Lifecycle
 from holdfast.stacks.service.looks import Looks
@@ -81,7 +81,7 @@ class Stacks:
         self.previews = Previews(db, parts)
         self.handing_over = HandingOver(db, parts, self.read)
         self.catalogue = Catalogue(registry)
-        self.fleet = Fleet(store, core)
+        self.engines = Engines(store, core)
         self.software = Software(db, vault, settings.page_max)
         self._retention = Retention(db, settings.deleted_keep_days * 86_400.0)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
@@ -24,7 +24,13 @@ from holdfast.stacks.hot.compile import compile_template, parameter_types
 from holdfast.stacks.hot.documents import as_document
 from holdfast.stacks.hot.environment import Environment
 from holdfast.stacks.hot.limits import Limits
-from holdfast.stacks.hot.plan import CompiledResource, CompiledTemplate, NestedTemplate, Pseudo
+from holdfast.stacks.hot.plan import (
+    CompiledResource,
+    CompiledTemplate,
+    NestedTemplate,
+    Pseudo,
+    inclusion,
+)
 from holdfast.stacks.hot.properties import properties_of_template, validate_and_resolve
 from holdfast.stacks.hot.scope import NOTHING_YET, is_unresolved
 from holdfast.stacks.model import Source
@@ -138,7 +144,7 @@ class Planner:
 
         Raises ``HotError``, ``ValidationFailedError`` or ``ResourceLimitError``.
         """
-        count = _Checking(self._registry, self._settings, self.limits).check(plan, 0)
+        count = _Checking(self._registry, self._settings, self.limits).check(plan, ())
         if count > self._settings.resources_per_stack_max:
             raise ResourceLimitError(
                 f"the stack would have {count} resources: one may have "
@@ -146,6 +152,10 @@ class Planner:
                 "([stacks] resources_per_stack_max)"
             )
         return count
+
+
+Trail: TypeAlias = tuple[tuple[str, str], ...]
+"""Resource and template, from the outermost to the innermost."""
 
 
 class _Checking:
@@ -156,16 +166,17 @@ class _Checking:
         self._depth_max = settings.nested_depth_max
         self._limits = limits
 
-    def check(self, plan: CompiledTemplate, depth: int) -> int:
-        if depth > self._depth_max:
+    def check(self, plan: CompiledTemplate, trail: Trail) -> int:
+        """How many resources there are. ``trail``: what ``plan`` lies within."""
+        if len(trail) > self._depth_max:
             raise ResourceLimitError(
                 f"stacks may be nested {self._depth_max} deep ([stacks] nested_depth_max), "
-                "and the template goes deeper"
+                f"and the template goes deeper: {inclusion(trail)}"
             )
         plan.check_attributes(self._attributes)
-        return sum(self._resource(plan, one, depth) for one in plan.resources.values())
+        return sum(self._resource(plan, one, trail) for one in plan.resources.values())
 
-    def _resource(self, plan: CompiledTemplate, resource: CompiledResource, depth: int) -> int:
+    def _resource(self, plan: CompiledTemplate, resource: CompiledResource, trail: Trail) -> int:
         target = resource.target
         place = (*resource.path, "properties")
         if isinstance(target, NestedTemplate):
@@ -173,7 +184,7 @@ class _Checking:
             properties = validate_and_resolve(
                 schemata, resource.properties, NOTHING_YET, path=place
             )
-            return 1 + self._nested(plan, resource, target, properties, depth)
+            return 1 + self._nested(plan, resource, target, properties, trail)
         kind = self._registry.get(target)
         if kind is None:
             raise ValidationFailedError(
@@ -199,7 +210,7 @@ class _Checking:
         resource: CompiledResource,
         target: NestedTemplate,
         properties: Mapping[str, Json],
-        depth: int,
+        trail: Trail,
     ) -> int:
         """What waits for other resources cannot be checked yet: the engine will."""
         if is_unresolved(dict(properties)):
@@ -211,7 +222,7 @@ class _Checking:
             environment=plan.environment.child(resource.type, resource.name, given),
             limits=self._limits,
         )
-        return self.check(inner, depth + 1)
+        return self.check(inner, (*trail, (resource.name, target.name)))
 
     def _attributes(self, resource: CompiledResource) -> Collection[str] | None:
         if isinstance(resource.target, NestedTemplate):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import Final
 
+from holdfast.errors import InvalidInputError
 from holdfast.stacks.hot.constraints import AllowedValues, Range
 from holdfast.stacks.hot.properties import PropertySchema
 from holdfast.stacks.resource import (
@@ -76,22 +77,23 @@ def _given(ctx: ResourceContext) -> dict[str, Json]:
     return {"value": typed(ctx.properties.get("value"), ctx.properties.get("type"))}
 
 
-_NOT_NEGATIVE: Final = Range(min=0)
+LONGEST_S: Final = 525_600 * 60  # the longest timeout a stack can have: a year
+_SECONDS: Final = Range(min=0, max=LONGEST_S)
 _DELAY: Final[Mapping[str, PropertySchema]] = {
     "min_wait": number(
         "Seconds to wait at least, in each of the actions.",
-        _NOT_NEGATIVE,
+        _SECONDS,
         default=0,
         updates=True,
     ),
     "max_jitter": number(
         "The most that chance adds to the wait, in units of jitter_multiplier.",
-        _NOT_NEGATIVE,
+        _SECONDS,
         default=0,
         updates=True,
     ),
     "jitter_multiplier": number(
-        "Seconds by which max_jitter is multiplied.", _NOT_NEGATIVE, default=1.0, updates=True
+        "Seconds by which max_jitter is multiplied.", _SECONDS, default=1.0, updates=True
     ),
     "actions": listing(
         "The actions in which it waits.",
@@ -114,6 +116,14 @@ class Delay(Base):
     @property
     def properties(self) -> Mapping[str, PropertySchema]:
         return _DELAY
+
+    def check(self, properties: Mapping[str, Json]) -> None:
+        longest = _longest_s(properties)
+        if longest > LONGEST_S:
+            raise InvalidInputError(
+                f"the longest delay, min_wait + max_jitter × jitter_multiplier, is {longest:g} s: "
+                f"no stack has more than {LONGEST_S:,} s (a year) for anything"
+            )
 
     async def create(self, ctx: ResourceContext) -> Progress:
         longest = _longest_s(ctx.properties)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from holdfast.errors import InvalidInputError
+from holdfast.stacks.hot.constraints import Range
 from holdfast.stacks.hot.properties import PropertySchema
 from holdfast.stacks.resource import (
     Attribute,
@@ -23,8 +24,6 @@ from holdfast.stacks.types.timing import WAIT_S_MAX, physical_name, wait_until
 from holdfast.stacks.types.typed import entries
 from holdfast.store.model import Json
 
-_ACTIONS: Final = ("create", "update", "delete")
-
 _PROPERTIES: Final[Mapping[str, PropertySchema]] = {
     "value": string("A text to keep.", default="test_string", updates=True),
     "update_replace_value": string("A text whose change replaces the resource."),
@@ -32,10 +31,18 @@ _PROPERTIES: Final[Mapping[str, PropertySchema]] = {
     "update_replace": boolean(
         "Whether a change of value replaces the resource.", default=False, updates=True
     ),
-    "wait_secs": number("Seconds that each action takes; -1: for ever.", default=0, updates=True),
+    "wait_secs": number(
+        "Seconds that each action takes; -1: for ever, but a deletion no time at all.",
+        default=0,
+        updates=True,
+    ),
     "action_wait_secs": mapping(
         "Seconds that single actions take, in place of wait_secs.",
-        {action: number(f"Seconds that a {action} takes.", updates=True) for action in _ACTIONS},
+        {
+            "create": number("Seconds that a create takes; -1: for ever.", updates=True),
+            "update": number("Seconds that an update takes; -1: for ever.", updates=True),
+            "delete": number("Seconds that a delete takes.", Range(min=0), updates=True),
+        },
         updates=True,
     ),
     "attr_wait_secs": number(
@@ -107,6 +114,8 @@ def _waiting(ctx: ResourceContext, action: str) -> Wait | None:
     asked: float | None = entries(ctx.properties.get("action_wait_secs")).get(action)
     # What failed as it was created has no properties yet, and is deleted all the same.
     seconds: float = ctx.properties.get("wait_secs", 0) if asked is None else asked
+    if seconds < 0 and action == "delete":
+        return None  # nobody could ever take its stack away
     if seconds < 0:
         return Wait(seconds=WAIT_S_MAX, reason="waits for ever, as told")
     if action != "delete":

@@ -28,8 +28,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     deleted_at: float | None
 
 
-class Fleet:
-    """Which processes run stacks and answer for them."""
+class Engines:
+    """Which processes run stacks, and which answer for them."""
 
     def __init__(self, members: MemberStore, core: CoreSettings) -> None:
         self._members = members
