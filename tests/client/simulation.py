@@ -167,7 +167,7 @@ class Client:
         self.dispatch.instances.replace(self.servers)
         if self.round_robin:
             turns = itertools.cycle(self.dispatch.instances.all)
-            self.dispatch.instances.choose = lambda kind, tried, now: next(turns)  # type: ignore[method-assign]
+            self.dispatch.instances.choose = lambda *_: next(turns)  # type: ignore[method-assign]
 
     def ask(self) -> Asker:
         return Asker(self, self.hedged)

@@ -156,6 +156,171 @@ def test_connection_close_under_way_means_that_it_leaves():
     assert first.instance.state(2.2) == "used"
 
 
+# ---- what is not the instance's fault -----------------------------------------------------------
+
+
+def test_what_the_services_code_raised_is_no_failure_of_the_instance():
+    """One user whose queries fail must not drive a client from healthy nodes."""
+    of = dispatch(1)
+    for _ in range(20):
+        one = course(of)
+        assert answered(one, begun(one), 500, error_type="ValueError")
+    assert of.instances.all[0].state(0.2) == "used"
+    assert of.instances.all[0].failures == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type"), [(500, ""), (502, ""), (500, "WorkerDiedError"), (504, "ValueError")]
+)
+def test_other_server_errors_count_against_the_instance(status: int, error_type: str):
+    of = dispatch(1)
+    for _ in range(of.settings.eject_after):
+        one = course(of)
+        assert answered(one, begun(one), status, error_type=error_type)
+    assert of.instances.all[0].state(0.2) == "shunned"
+
+
+def test_a_kept_connection_that_ends_without_a_word_is_no_failure_of_the_instance():
+    """The instance closes it as idle in the moment in which it is used again."""
+    of = dispatch(1, budget_burst=0.0, budget_share=0.0, budget_per_s=0.0)
+    for _ in range(20):
+        one = course(of)
+        one.lost(begun(one), "closed", 0.0, sent=True, stale=True)
+        again = begun(one)  # at once and for nothing, also by the only one there is
+        assert answered(one, again, 200)
+    assert of.instances.all[0].failures == 0
+
+
+def test_kept_connections_that_end_again_and_again_are_paid_for():
+    one = course(dispatch(2, budget_burst=0.0, budget_share=0.0, budget_per_s=0.0))
+    one.lost(begun(one), "closed", 0.0, sent=True, stale=True)
+    one.lost(begun(one), "closed", 0.0, sent=True, stale=True)
+    with pytest.raises(NoInstanceError, match="closed"):
+        one.next(0.0)
+
+
+def test_an_answer_too_large_to_read_is_no_failure_of_the_instance():
+    of = dispatch(1)
+    for _ in range(20):
+        one = course(of)
+        one.too_large(begun(one))
+        one.close(0.1)
+    assert of.instances.all[0].state(0.2) == "used"
+    assert of.instances.all[0].in_flight == 0
+
+
+# ---- where a service is --------------------------------------------------------------------------
+
+NONE_LEFT: dict[str, Any] = {"budget_burst": 0.0, "budget_share": 0.0, "budget_per_s": 0.0}
+
+
+def asked(of: Dispatch, service: str, having: set[str], now: float = 0.0) -> tuple[int, list[str]]:
+    """The status that a query of the service ends with, and whom it asked."""
+    one = Course(of, "e/run", now, now + 10.0, hedged=False, service=service)
+    hosts: list[str] = []
+    while True:
+        attempt = begun(one, now)
+        hosts.append(attempt.instance.address.host)
+        status = 200 if hosts[-1] in having else 404
+        if answered(one, attempt, status, now, error_type="" if status == 200 else UNKNOWN):
+            return status, hosts
+
+
+UNKNOWN = "UnknownServiceError"
+
+
+@pytest.mark.parametrize("count", [2, 3, 20])
+def test_a_service_is_found_wherever_it_is(count: int):
+    """Whatever the budget says: who knows no service has done no work, and says so once."""
+    for seed in range(20):
+        of = dispatch(count, **NONE_LEFT)
+        of.chance.seed(seed)
+        without: list[str] = []
+        for _ in range(20):
+            status, hosts = asked(of, "s", {"n1"})
+            assert (status, hosts[-1]) == (200, "n1")
+            without += hosts[:-1]
+        assert len(without) == len(set(without))  # who lacks it is remembered
+        assert {one.state(0.0) for one in of.instances.all} == {"used"}  # and nobody shunned
+
+
+def test_who_lacks_one_service_is_asked_for_others():
+    of = dispatch(2)
+    asked(of, "s", {"n1"})
+    hosts = {asked(of, "other", {"n0", "n1"})[1][0] for _ in range(50)}
+    assert hosts == {"n0", "n1"}
+
+
+def test_a_service_that_is_nowhere_is_the_404_and_asked_for_once():
+    of = dispatch(5, **NONE_LEFT)
+    status, hosts = asked(of, "s", set())
+    assert (status, sorted(hosts)) == (404, ["n0", "n1", "n2", "n3", "n4"])
+    status, hosts = asked(of, "s", set(), 0.1)
+    assert (status, len(hosts)) == (404, 1)
+
+
+@pytest.mark.parametrize("probe_s", [0.0, 2.0])
+def test_a_lack_is_forgotten_with_the_next_probe_or_in_time(probe_s: float):
+    of = dispatch(2, probe_s=probe_s)
+    asked(of, "s", {"n1"})
+    if probe_s:
+        of.instances.probed(of.instances.all[0], "", 1.0)
+    later = 1.0 if probe_s else 3.0
+    assert {asked(of, "s", {"n0", "n1"}, later)[1][0] for _ in range(50)} == {"n0", "n1"}
+
+
+def test_a_404_of_another_kind_is_the_answer():
+    for error_type in ("", "NotFoundError"):
+        one = course(dispatch())
+        assert answered(one, begun(one), 404, error_type=error_type)
+
+
+def test_a_generation_that_one_has_not_loaded_is_asked_for_elsewhere_and_not_for_ever():
+    of = dispatch(3)
+    one = course(of)
+    hosts = {begun(one).instance}
+    for _ in range(2):
+        assert not answered(one, one._live[0], 404, error_type="UnknownGenerationError")
+        hosts.add(begun(one, 0.1).instance)
+    assert len(hosts) == 3
+    assert answered(one, one._live[0], 404, error_type="UnknownGenerationError")
+
+
+def test_a_service_that_is_not_ready_is_asked_for_elsewhere_and_its_node_not_shunned():
+    of = dispatch(2)
+    one = Course(of, "e/run", 0.0, 10.0, hedged=False, service="s")
+    first = begun(one)
+    assert not answered(one, first, 503, error_type="NotServingError", retry_after_s=1.0)
+    assert begun(one, 0.1).instance is not first.instance
+    assert first.instance.state(0.2) == "used"
+    later = [Course(of, "e/run", 0.5, 9.0, hedged=False, service="s") for _ in range(20)]
+    assert first.instance not in {begun(one, 0.5).instance for one in later}
+    later = [Course(of, "e/run", 1.5, 9.0, hedged=False, service="s") for _ in range(50)]
+    assert first.instance in {begun(one, 1.5).instance for one in later}
+
+
+def test_that_the_one_who_has_it_does_not_answer_is_not_told_as_a_404():
+    of = dispatch(2, attempts_max=1)
+    has, lacks = of.instances.all
+    of.instances.refused(has, "cannot be connected to", 0.0)
+    one = Course(of, "e/run", 0.0, 1.0, hedged=False, service="s")
+    assert begun(one).instance is lacks
+    assert not answered(one, one._live[0], 404, error_type=UNKNOWN)
+    one.lost(begun(one, 0.1), "cannot be connected to", 0.1, sent=False)
+    with pytest.raises(NoInstanceError, match=r"n0.*cannot be conn.*n1.*not have the service"):
+        one.next(0.2)
+
+
+def test_nobody_who_lacks_the_service_is_a_hedge():
+    of = dispatch(2)
+    warm(of)
+    asked(of, "s", {"n1"})
+    one = Course(of, "e/run", 0.0, 10.0, hedged=True, service="s")
+    assert begun(one).instance.address.host == "n1"
+    assert paused(one, 1.0) > 1.0
+    assert of.hedges == 0
+
+
 # ---- hedges ----------------------------------------------------------------------------------
 
 

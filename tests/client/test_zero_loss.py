@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serving.nodes import KEY, NodeProcess, adder, until
+from tests.serving.nodes import KEY, NodeProcess, adder, function, make, until
 
-from holdfast.client import ApiNodes, AsyncApiNodes, Settings
+from holdfast.client import AnswerError, AnswerTooLargeError, ApiNodes, AsyncApiNodes, Settings
 from holdfast.errors import HoldfastError
 
 CLIENTS = 6
@@ -213,6 +213,53 @@ async def test_no_query_of_an_event_loop_is_lost_when_a_node_is_killed(three: li
         await asyncio.gather(*[run() for _ in range(20)])
     assert counts["wrong"] == 0
     assert three[0].wait() == -signal.SIGKILL
+
+
+FAILING = """
+def fail(a):
+    raise ValueError(a)
+def long(count):
+    return "x" * count
+def same(x):
+    return len(x)
+"""
+
+
+def test_a_service_of_one_node_is_found_by_every_new_client(
+    three: list[NodeProcess], tmp_path: Path
+):
+    """Before any probe could say who has it: one query by each of 40 clients."""
+    three[2].put(make(tmp_path, "only", {"f.py": FAILING}, [function("same")]))
+    for _ in range(40):
+        with ApiNodes([one.url for one in three], "only", KEY) as client:
+            assert client.run_function("same", x="ab")["response"] == 2
+    with (
+        ApiNodes([one.url for one in three], "nowhere", KEY) as client,
+        pytest.raises(AnswerError, match="UnknownServiceError") as told,
+    ):
+        client.run_function("same")
+    assert told.value.answer_status == 404
+
+
+def test_queries_that_cannot_succeed_do_not_drive_the_client_from_healthy_nodes(
+    three: list[NodeProcess], tmp_path: Path
+):
+    """Code that raises; a body, then an answer, larger than anybody takes."""
+    names = ["fail", "long", "same"]
+    for one in three:
+        one.put(make(tmp_path, "bad", {"f.py": FAILING}, [function(name) for name in names]))
+    told = Settings(answer_bytes_max=1 << 20)
+    with ApiNodes([one.url for one in three], "bad", KEY, settings=told) as client:
+        for _ in range(20):
+            with pytest.raises(AnswerError, match="500: ValueError: 7"):
+                client.run_function("fail", a=7)
+        for _ in range(8):
+            with pytest.raises(AnswerError, match="413: BodyTooLargeError"):
+                client.run_function("same", x="a" * (17 << 20))
+            with pytest.raises(AnswerTooLargeError, match="answer_bytes_max"):
+                client.run_function("long", count=2 << 20)
+        assert {one["state"] for one in client.instances()} == {"used"}
+        assert client.run_function("same", x="ab")["response"] == 2
 
 
 def test_a_client_that_tries_once_loses_queries_and_this_harness_sees_it(three: list[NodeProcess]):

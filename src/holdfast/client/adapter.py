@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import requests
 from requests.adapters import BaseAdapter
@@ -18,8 +18,8 @@ from requests.utils import get_encoding_from_headers
 from holdfast.client.blocking import Blocking
 from holdfast.client.calls import is_hedged
 from holdfast.client.discovery import Source
-from holdfast.client.errors import DeadlineError
-from holdfast.client.settings import Settings
+from holdfast.client.errors import AnswerTooLargeError, DeadlineError
+from holdfast.client.settings import DEADLINE_MAX_S, Settings
 from holdfast.client.wire import Answer, Query
 from holdfast.errors import HoldfastError, InvalidInputError
 
@@ -61,7 +61,8 @@ class NodesAdapter(BaseAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         path = self._path(request)
-        parts = path.partition("?")[0].strip("/").split("/")
+        # As a node reads it: what is a function's must not be hedged for how it is written.
+        parts = [unquote(one) for one in path.partition("?")[0].split("/") if one]
         endpoint, action = parts[-2], parts[-1]
         # A client that gives up reading after so long wants an answer within it.
         given_s = timeout[1] if isinstance(timeout, tuple) else timeout
@@ -71,11 +72,14 @@ class NodesAdapter(BaseAdapter):
             answer, _ = engine.ask(
                 query,
                 "/".join(parts[3:]),
-                self._settings.deadline_s if given_s is None else float(given_s),
+                self._settings.deadline_s if given_s is None else min(given_s, DEADLINE_MAX_S),
                 hedged=is_hedged(action, endpoint, self._pure),
+                service=parts[3] if len(parts) > 3 else "",
             )
         except DeadlineError as error:
             raise requests.exceptions.ReadTimeout(error.message, request=request) from None
+        except AnswerTooLargeError as error:
+            raise requests.exceptions.RequestException(error.message, request=request) from None
         except HoldfastError as error:
             raise requests.exceptions.ConnectionError(error.message, request=request) from None
         return _response(request, answer)
@@ -86,14 +90,28 @@ class NodesAdapter(BaseAdapter):
 
     def _engine_for(self, verify: bool | str, cert: Any) -> Blocking:
         """Made by the first query, which says whom to trust; raises ``InvalidInputError``."""
-        with self._lock:
-            if self._engine is None:
-                self._trust = (verify, cert)
-                tls = self._tls or _tls(verify, cert)
-                self._engine = Blocking(self._source, self._settings, self._service, tls)
-            elif self._tls is None and self._trust != (verify, cert):
-                raise InvalidInputError("verify and cert are of the session, not of each query.")
-            return self._engine
+        engine = self._engine
+        if engine is None:
+            with self._lock:
+                engine = self._engine
+                if engine is None:
+                    tls = self._tls or _tls(verify, cert)
+                    engine = Blocking(self._source, self._settings, self._service, tls)
+                    self._trust = (verify, cert)
+                    self._engine = engine
+        if self._tls is None and self._trust != (verify, cert):
+            raise InvalidInputError("verify and cert are of the session, not of each query.")
+        return engine
+
+    def __getstate__(self) -> dict[str, Any]:
+        """In another process it begins anew, as requests' own adapters do."""
+        state = dict(self.__dict__, _engine=None, _trust=None)
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
     def _path(self, request: requests.PreparedRequest) -> str:
         """Below an instance's base; a base that ends in a slash has made two of it (compat.md)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import ssl
 import time
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,7 @@ from holdfast.client.asynchronous import Asynchronous
 from holdfast.client.blocking import Blocking
 from holdfast.client.calls import Call, Dispatching, Json, Record, document_of, is_hedged
 from holdfast.client.discovery import Source, Where, source_of
-from holdfast.client.settings import Settings
+from holdfast.client.settings import Settings, check_deadline
 from holdfast.client.wire import Headers, Query, authorization
 from holdfast.errors import InvalidInputError
 
@@ -33,6 +32,7 @@ class _Service:
         bearer_token: str | None,
         pure: Iterable[str],
         settings: Settings | None,
+        tls: ssl.SSLContext | None,
     ) -> None:
         if not service:
             raise InvalidInputError("Name the service to query.")
@@ -42,14 +42,27 @@ class _Service:
         self._headers: Headers = (*_JSON, *authorization(api_key, bearer_token))
         self._pure = frozenset(pure)
         self._deadline_s = self.settings.deadline_s
+        self._made_of: Json = {
+            "where": self._source,
+            "service": service,
+            "api_key": api_key,
+            "bearer_token": bearer_token,
+            "pure": self._pure,
+            "settings": self.settings,
+            "tls": tls,
+        }
 
     def within(self, deadline_s: float) -> Self:
         """The same client, whose queries have so many seconds, retries and all."""
-        if not deadline_s > 0:
-            raise InvalidInputError("A deadline is more than 0 seconds.")
-        other = copy.copy(self)
+        check_deadline(deadline_s)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other._deadline_s = deadline_s
         return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process, or copied, it is one of its own, which finds out all anew."""
+        return _made_again, (type(self), self._made_of, self._deadline_s)
 
     def _query(self, call: Call) -> Query:
         return Query("POST", call.path(self.service), self._headers, call.to_bytes())
@@ -60,6 +73,8 @@ class _Service:
 
 class ApiNodes(_Service):
     """A service on several nodes; for any number of threads.
+
+    Not for coroutines: a call keeps the event loop waiting, ``AsyncApiNodes`` does not.
 
     ``where``: URLs of nodes, or a ``DnsName``, ``NodeList``. ``pure``: ids of function endpoints
     that may be asked twice to be quicker. Every call raises ``AnswerError`` if a node answered an
@@ -78,7 +93,7 @@ class ApiNodes(_Service):
         settings: Settings | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(where, service, api_key, bearer_token, pure, settings)
+        super().__init__(where, service, api_key, bearer_token, pure, settings, tls)
         probed = quote(service, safe="")
         self._engine = Blocking(self._source, self.settings, probed, tls)
 
@@ -158,13 +173,17 @@ class ApiNodes(_Service):
 
     def _ask(self, call: Call) -> Json:
         answer, attempt = self._engine.ask(
-            self._query(call), call.kind, self._deadline_s, hedged=self._is_hedged(call)
+            self._query(call),
+            call.kind,
+            self._deadline_s,
+            hedged=self._is_hedged(call),
+            service=self.service,
         )
         return document_of(answer, str(attempt.instance.address))
 
 
 class AsyncApiNodes(_Service):
-    """As ``ApiNodes``, for the event loop that asks first."""
+    """As ``ApiNodes``, for one event loop at a time: another only once that is closed."""
 
     def __init__(
         self,
@@ -177,7 +196,7 @@ class AsyncApiNodes(_Service):
         settings: Settings | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(where, service, api_key, bearer_token, pure, settings)
+        super().__init__(where, service, api_key, bearer_token, pure, settings, tls)
         probed = quote(service, safe="")
         self._engine = Asynchronous(self._source, self.settings, probed, tls)
 
@@ -257,9 +276,19 @@ class AsyncApiNodes(_Service):
 
     async def _ask(self, call: Call) -> Json:
         answer, attempt = await self._engine.ask(
-            self._query(call), call.kind, self._deadline_s, hedged=self._is_hedged(call)
+            self._query(call),
+            call.kind,
+            self._deadline_s,
+            hedged=self._is_hedged(call),
+            service=self.service,
         )
         return document_of(answer, str(attempt.instance.address))
+
+
+def _made_again(kind: type[_Service], arguments: Json, deadline_s: float) -> _Service:
+    made: Any = kind
+    again: _Service = made(**arguments)
+    return again.within(deadline_s)
 
 
 def _first(document: Json) -> Json:

@@ -12,11 +12,12 @@ from typing import TypeAlias
 
 from holdfast.client.course import Attempt, Course, Dispatch
 from holdfast.client.discovery import Source
-from holdfast.client.errors import DeadlineError, LostError
+from holdfast.client.errors import AnswerTooLargeError, DeadlineError, LostError
 from holdfast.client.settings import Settings
 from holdfast.client.streams import Stream, Streams, connect
 from holdfast.client.watching import NONE_FOUND, Watch
 from holdfast.client.wire import Answer, Query
+from holdfast.errors import InvalidInputError
 
 _Asked: TypeAlias = asyncio.Future[Answer]
 
@@ -41,22 +42,27 @@ class Asynchronous:
         self.dispatch.instances.replace(source.known())
         self._settings = settings
         self._tls = tls
+        self._source = source
+        self._service = service
         self._streams = Streams(settings)
-        self._watch = Watch(self.dispatch, threading.Lock(), source, service, tls, self._tidy)
         self._found = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._watching: asyncio.Task[None] | None = None
 
     async def ask(
-        self, query: Query, kind: str, deadline_s: float, *, hedged: bool
+        self, query: Query, kind: str, deadline_s: float, *, hedged: bool, service: str
     ) -> tuple[Answer, Attempt]:
-        """The answer, and whose. Raises ``NoInstanceError``, ``DeadlineError``."""
+        """The answer, and whose.
+
+        Raises ``NoInstanceError``, ``DeadlineError``, ``AnswerTooLargeError``.
+        """
         now = time.monotonic()
         deadline = now + deadline_s
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch.run(self._found.set))
+        if self._watching is None or self._loop is not asyncio.get_running_loop():
+            self._start_watching()
         if not self.dispatch.instances.all:
             await self._wait_found(deadline_s)
-        course = Course(self.dispatch, kind, now, deadline, hedged=hedged)
+        course = Course(self.dispatch, kind, now, deadline, hedged=hedged, service=service)
         under_way: dict[_Asked, _UnderWay] = {}
         try:
             while True:
@@ -81,6 +87,22 @@ class Asynchronous:
                 one.cancel()
                 if way.stream is not None:
                     way.stream.close()
+
+    def _start_watching(self) -> None:
+        """Raises ``InvalidInputError`` in a second loop."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop and self._loop is not None:
+            if not self._loop.is_closed():
+                raise InvalidInputError(
+                    "This client is another event loop's: make one for each, or close that loop."
+                )
+            self._streams.forget()
+        self._loop = loop
+        self._found = asyncio.Event()
+        self._streams.open()
+        lock = threading.Lock()
+        watch = Watch(self.dispatch, lock, self._source, self._service, self._tls, self._tidy)
+        self._watching = asyncio.create_task(watch.run(self._found.set))
 
     async def _wait_found(self, deadline_s: float) -> None:
         try:
@@ -116,8 +138,13 @@ class Asynchronous:
         except LostError as error:
             if way.stream is not None:
                 way.stream.close()
-            course.lost(way.attempt, error.message, now, sent=error.sent)
+            course.lost(way.attempt, error.message, now, sent=error.sent, stale=error.stale)
             return None
+        except AnswerTooLargeError:
+            if way.stream is not None:
+                way.stream.close()
+            course.too_large(way.attempt)
+            raise
         if way.stream is not None:
             if answer.keep:
                 self._streams.give_back(way.attempt.instance, way.stream, now)
@@ -129,6 +156,7 @@ class Asynchronous:
             now,
             retry_after_s=answer.retry_after_s,
             leaving=not answer.keep,
+            error_type=answer.error_type(),
         )
         return (answer, way.attempt) if over else None
 
@@ -138,7 +166,9 @@ class Asynchronous:
     async def close(self) -> None:
         """Close idle connections, stop watching. A later query begins anew."""
         watching, self._watching = self._watching, None
-        if watching is not None:
+        if self._loop is not asyncio.get_running_loop():
+            self._streams.forget()
+        elif watching is not None:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watching

@@ -7,6 +7,7 @@ query. One thread watches the instances (``watching``).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import select
@@ -14,10 +15,11 @@ import ssl
 import threading
 import time
 import weakref
+from typing import ClassVar
 
 from holdfast.client.course import Attempt, Course, Dispatch
 from holdfast.client.discovery import Source
-from holdfast.client.errors import DeadlineError, LostError
+from holdfast.client.errors import AnswerTooLargeError, DeadlineError, LostError
 from holdfast.client.lines import Line, Lines
 from holdfast.client.settings import Settings
 from holdfast.client.watching import NONE_FOUND, Watch
@@ -29,6 +31,8 @@ _HEDGE_CONNECT_MAX_S = 0.25  # while a hedge connects, nobody looks whether the 
 class Blocking:
     """Asks queries; of any number of threads."""
 
+    _all: ClassVar[weakref.WeakSet[Blocking]] = weakref.WeakSet()
+
     def __init__(
         self, source: Source, settings: Settings, service: str | None, tls: ssl.SSLContext | None
     ) -> None:
@@ -36,12 +40,10 @@ class Blocking:
         self._settings = settings
         self._service = service
         self._tls = tls
-        self._pid = 0
+        self._all.add(self)
         self._begin()
 
     def _begin(self) -> None:
-        """Also in a child after a fork: sockets, locks and threads are the parent's."""
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self.dispatch = Dispatch(self._settings, random.Random())  # noqa: S311 - no secret
         self.dispatch.instances.replace(self._source.known())
@@ -49,12 +51,19 @@ class Blocking:
         self._found = threading.Event()
         self._watching: _Watching | None = None
 
+    @classmethod
+    def begin_anew(cls) -> None:
+        """In a child after a fork: sockets, locks and threads are the parent's."""
+        for one in list(cls._all):
+            one._begin()
+
     def ask(
-        self, query: Query, kind: str, deadline_s: float, *, hedged: bool
+        self, query: Query, kind: str, deadline_s: float, *, hedged: bool, service: str
     ) -> tuple[Answer, Attempt]:
-        """The answer, and whose. Raises ``NoInstanceError``, ``DeadlineError``."""
-        if self._pid != os.getpid():
-            self._begin()
+        """The answer, and whose.
+
+        Raises ``NoInstanceError``, ``DeadlineError``, ``AnswerTooLargeError``.
+        """
         now = time.monotonic()
         deadline = now + deadline_s
         if self._watching is None:
@@ -62,7 +71,7 @@ class Blocking:
         if not self.dispatch.instances.all and not self._found.wait(deadline_s):
             raise DeadlineError(NONE_FOUND)
         with self._lock:
-            course = Course(self.dispatch, kind, now, deadline, hedged=hedged)
+            course = Course(self.dispatch, kind, now, deadline, hedged=hedged, service=service)
         under_way: dict[int, tuple[Attempt, Line]] = {}
         try:
             while True:
@@ -70,11 +79,11 @@ class Blocking:
                 with self._lock:
                     step = course.next(now)
                 if isinstance(step, Attempt):
-                    self._start(course, step, query, deadline, under_way)
+                    answer = self._start(course, step, query, deadline, under_way)
                 else:
                     answer = self._wait(course, step, under_way)
-                    if answer is not None:
-                        return answer
+                if answer is not None:
+                    return answer
         finally:
             with self._lock:
                 course.close(time.monotonic())
@@ -88,7 +97,8 @@ class Blocking:
         query: Query,
         deadline: float,
         under_way: dict[int, tuple[Attempt, Line]],
-    ) -> None:
+    ) -> tuple[Answer, Attempt] | None:
+        """Send it; gives the query's answer if it came before all was sent."""
         instance = attempt.instance
         line: Line | None = None
         try:
@@ -98,13 +108,16 @@ class Blocking:
                 limit_s = _HEDGE_CONNECT_MAX_S if under_way else self._settings.connect_timeout_s
                 line = self._lines.connect(instance.address, min(left_s, limit_s))
                 left_s = max(0.001, deadline - time.monotonic())
-            line.send(query.to_bytes(instance.address, left_s), left_s)
-        except LostError as error:
+            answer = line.send(query.to_bytes(instance.address, left_s), left_s)
+        except (LostError, AnswerTooLargeError) as error:
             if line is not None:
                 line.close()
             self._lost(course, attempt, error)
-        else:
-            under_way[line.fileno()] = (attempt, line)
+            return None
+        if answer is not None:
+            return self._answered(course, attempt, line, answer)
+        under_way[line.fileno()] = (attempt, line)
+        return None
 
     def _wait(
         self, course: Course, until: float, under_way: dict[int, tuple[Attempt, Line]]
@@ -121,7 +134,7 @@ class Blocking:
             attempt, line = under_way[number]
             try:
                 answer = line.receive()
-            except LostError as error:
+            except (LostError, AnswerTooLargeError) as error:
                 del under_way[number]
                 line.close()
                 self._lost(course, attempt, error)
@@ -129,26 +142,42 @@ class Blocking:
             if answer is None:
                 continue
             del under_way[number]
-            now = time.monotonic()
-            if answer.keep:
-                self._lines.give_back(attempt.instance, line, now)
-            else:
-                line.close()
-            with self._lock:
-                over = course.answered(
-                    attempt,
-                    answer.status,
-                    now,
-                    retry_after_s=answer.retry_after_s,
-                    leaving=not answer.keep,
-                )
-            if over:
-                return answer, attempt
+            found = self._answered(course, attempt, line, answer)
+            if found is not None:
+                return found
         return None
 
-    def _lost(self, course: Course, attempt: Attempt, error: LostError) -> None:
+    def _answered(
+        self, course: Course, attempt: Attempt, line: Line, answer: Answer
+    ) -> tuple[Answer, Attempt] | None:
+        """The query's answer, if this is it."""
+        now = time.monotonic()
+        if answer.keep:
+            self._lines.give_back(attempt.instance, line, now)
+        else:
+            line.close()
+        error_type = answer.error_type()
         with self._lock:
-            course.lost(attempt, error.message, time.monotonic(), sent=error.sent)
+            over = course.answered(
+                attempt,
+                answer.status,
+                now,
+                retry_after_s=answer.retry_after_s,
+                leaving=not answer.keep,
+                error_type=error_type,
+            )
+        return (answer, attempt) if over else None
+
+    def _lost(
+        self, course: Course, attempt: Attempt, error: LostError | AnswerTooLargeError
+    ) -> None:
+        """No answer that can be used; raises ``AnswerTooLargeError``: it would never be one."""
+        with self._lock:
+            if isinstance(error, AnswerTooLargeError):
+                course.too_large(attempt)
+                raise error
+            now = time.monotonic()
+            course.lost(attempt, error.message, now, sent=error.sent, stale=error.stale)
 
     # ---- the watching thread -------------------------------------------------------------------
 
@@ -161,16 +190,22 @@ class Blocking:
                     lines.keep_only(set(dispatch.instances.all), time.monotonic())
 
                 watch = Watch(dispatch, self._lock, self._source, self._service, self._tls, tidy)
+                lines.open()
                 self._watching = _Watching(watch, self._found)
                 # A client that is simply forgotten does not leave its thread behind.
-                weakref.finalize(self, self._watching.stop)
+                self._forgotten = weakref.finalize(self, self._watching.stop)
 
     def close(self) -> None:
         """Close idle connections, stop watching. A later query begins anew."""
-        watching, self._watching = self._watching, None
+        with self._lock:
+            watching, self._watching = self._watching, None
+            self._lines.close()
         if watching is not None:
+            self._forgotten.detach()
             watching.stop()
-        self._lines.close()
+
+
+os.register_at_fork(after_in_child=Blocking.begin_anew)
 
 
 class _Watching:
@@ -188,10 +223,13 @@ class _Watching:
         try:
             self._loop.run_until_complete(self._task)
         except asyncio.CancelledError:
+            pass
+        finally:
             self._loop.close()
 
     def stop(self) -> None:
-        if self._pid == os.getpid() and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._task.cancel)
+        if self._pid == os.getpid():
+            with contextlib.suppress(RuntimeError):  # it is closed
+                self._loop.call_soon_threadsafe(self._task.cancel)
             if threading.current_thread() is not self._thread:
                 self._thread.join(timeout=2.0)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 from holdfast.client.addresses import Address, parse
-from holdfast.client.errors import LostError
+from holdfast.client.errors import AnswerTooLargeError, LostError
 from holdfast.client.streams import connect
 from holdfast.client.wire import Answer, Query
 from holdfast.errors import InvalidInputError
@@ -127,5 +127,7 @@ async def get(address: Address, path: str, timeout_s: float, tls: ssl.SSLContext
             return await stream.ask(query.to_bytes(address, timeout_s))
     except TimeoutError:
         raise LostError("its probe was not answered in time", sent=True) from None
+    except AnswerTooLargeError as error:
+        raise LostError(error.message, sent=False) from None
     finally:
         stream.close()

@@ -33,17 +33,28 @@ class AnswerError(HoldfastError):
 
 
 class WireError(HoldfastError):
-    """What came is no sound HTTP answer, or is larger than ``answer_bytes_max``."""
+    """What came is no sound HTTP answer."""
 
     code = "wire"
     status = 502
 
 
+class AnswerTooLargeError(WireError):
+    """The answer is larger than ``answer_bytes_max``: it would be so from every instance."""
+
+    code = "answer_too_large"
+
+
 class LostError(UnavailableError):
-    """A connection could not be made (``sent`` is false), or ended before its answer."""
+    """A connection could not be made (``sent`` is false), or ended before its answer.
+
+    ``stale``: it had been kept from an earlier query, and ended without a word to this one. Most
+    likely the instance had closed it as idle just then: no sign that anything is wrong with it.
+    """
 
     code = "connection_lost"
 
-    def __init__(self, message: str, *, sent: bool) -> None:
+    def __init__(self, message: str, *, sent: bool, stale: bool = False) -> None:
         super().__init__(message)
         self.sent = sent
+        self.stale = stale

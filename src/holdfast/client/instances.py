@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from holdfast.client.addresses import Address
 from holdfast.client.latency import PeakEwma
@@ -18,6 +18,15 @@ from holdfast.client.settings import Settings
 _KINDS_MAX: Final = 1000
 _OUTRUN_MAX: Final = 6
 _MISSES_MAX: Final = 2  # one late probe may be the network's fault
+_WITHOUT_MAX: Final = 1000
+_WITHOUT_S: Final = 2.0  # for so long where nobody probes
+
+
+class Lack(NamedTuple):
+    """That an instance does not have a service, or not yet (``unknown`` is false)."""
+
+    until: float
+    unknown: bool
 
 
 class Instance:
@@ -25,7 +34,7 @@ class Instance:
 
     __slots__ = (
         "address", "down_until", "ejections", "failures", "in_flight", "latency", "misses",
-        "outrun", "reason", "shunned_until",
+        "outrun", "reason", "shunned_until", "without",
     )  # fmt: skip
 
     def __init__(self, address: Address) -> None:
@@ -39,12 +48,18 @@ class Instance:
         self.shunned_until = -math.inf
         self.down_until = -math.inf
         self.reason = ""  # of the last failure
+        self.without: dict[str, Lack] = {}  # by service, as its queries found out
 
     def state(self, now: float) -> str:
         """``used``, ``shunned`` or ``down``."""
         if self.down_until > now:
             return "down"
         return "shunned" if self.shunned_until > now else "used"
+
+    def lacks(self, service: str, now: float) -> Lack | None:
+        """What is known of a service that it does not have."""
+        found = self.without.get(service)
+        return found if found is not None and found.until > now else None
 
 
 class Instances:
@@ -62,9 +77,12 @@ class Instances:
 
     # ---- the choice ----------------------------------------------------------------------------
 
-    def choose(self, kind: str, tried: Collection[Instance], now: float) -> Instance | None:
-        """The one to ask, None if all have been."""
+    def choose(
+        self, kind: str, tried: Collection[Instance], now: float, service: str = ""
+    ) -> Instance | None:
+        """The one to ask, None if all have been. Who lacks the service only if all do."""
         rest = [one for one in self.all if one not in tried] if tried else self.all
+        rest = [one for one in rest if not (one.without and one.lacks(service, now))] or rest
         up = [one for one in rest if one.down_until <= now] or rest
         calm = [one for one in up if one.shunned_until <= now]
         if len(calm) < self._settings.panic_share * len(up) or not calm:
@@ -122,6 +140,22 @@ class Instances:
         unprobed_s = 3 * probe_s + self._settings.probe_timeout_s if probe_s else 0.0
         instance.down_until = now + max(self._rest_s(instance), unprobed_s)
 
+    def miss(self, instance: Instance, service: str, now: float, *, ready_in_s: float) -> bool:
+        """It does not have the service: for all that is known, until its next probe.
+
+        ``ready_in_s``: it has it, but not ready before; 0: it knows of none. Whether it is news.
+        """
+        news = instance.lacks(service, now) is None
+        unknown = ready_in_s <= 0
+        instance.reason = "does not have the service" if unknown else "its service is not ready"
+        settings = self._settings
+        probed_s = 3 * settings.probe_s + settings.probe_timeout_s if settings.probe_s else 0.0
+        for_s = (probed_s or _WITHOUT_S) if unknown else ready_in_s
+        if len(instance.without) >= _WITHOUT_MAX:
+            instance.without.clear()
+        instance.without[service] = Lack(now + for_s, unknown)
+        return news
+
     def shun(self, instance: Instance, reason: str, for_s: float, now: float) -> None:
         """It asked to be left alone (Retry-After), or is about to leave."""
         instance.reason = reason
@@ -129,6 +163,7 @@ class Instances:
 
     def probed(self, instance: Instance, fault: str, now: float, *, silent: bool = False) -> None:
         """What its probe said: ``fault`` is empty if all is well; ``silent``: it said nothing."""
+        instance.without.clear()
         if not fault:
             instance.misses = 0
             instance.down_until = -math.inf

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Final
 
 from holdfast.errors import InvalidInputError
+
+DEADLINE_MAX_S: Final = 86_400.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,10 +46,20 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 0:
-                raise InvalidInputError(f"{field.name} cannot be negative.")
+            value = getattr(self, field.name)
+            if not (value >= 0 and math.isfinite(value)):
+                raise InvalidInputError(f"{field.name} is a number, and not negative.")
         for name in ("deadline_s", "connect_timeout_s", "attempts_max", "latency_decay_s"):
             if not getattr(self, name):
                 raise InvalidInputError(f"{name} has to be more than 0.")
+        check_deadline(self.deadline_s)
         if self.hedging >= 1.0:
             raise InvalidInputError("hedging is a quantile below 1, as 0.95, or 0 for none.")
+
+
+def check_deadline(deadline_s: float) -> None:
+    """Raises ``InvalidInputError``: every query ends some day."""
+    if not 0 < deadline_s <= DEADLINE_MAX_S:
+        raise InvalidInputError(
+            f"A deadline is more than 0 and at most {DEADLINE_MAX_S:.0f} seconds."
+        )

@@ -9,7 +9,7 @@ from collections import deque
 from typing import Any, cast
 
 from holdfast.client.addresses import Address
-from holdfast.client.errors import LostError, WireError
+from holdfast.client.errors import AnswerTooLargeError, LostError, WireError
 from holdfast.client.instances import Instance
 from holdfast.client.lines import default_tls
 from holdfast.client.settings import Settings
@@ -39,9 +39,13 @@ class Stream(asyncio.Protocol):
             return
         try:
             answer = self._reader.feed(data)
+        except AnswerTooLargeError as error:
+            self.close()
+            self._fail(error)
+            return
         except WireError as error:
             self.close()
-            self._lose(error.message)
+            self._fail(LostError(error.message, sent=True))
             return
         if answer is not None:
             self._finish(answer)
@@ -56,12 +60,12 @@ class Stream(asyncio.Protocol):
         self._lose(f"connection lost: {exc}" if exc else "closed the connection before it answered")
 
     def ask(self, data: bytes) -> asyncio.Future[Answer]:
-        """Send a query; the future ends with its answer, or ``LostError``."""
+        """Send a query; the future ends with its answer, ``LostError``, ``AnswerTooLargeError``."""
         self._answer = answer = asyncio.get_running_loop().create_future()
+        self._reader.begin()
         if self._transport is None:
             self._lose("closed the connection before it was asked")
         else:
-            self._reader.begin()
             self._transport.write(data)
         return answer
 
@@ -73,14 +77,20 @@ class Stream(asyncio.Protocol):
             self._transport.abort()
 
     def _finish(self, answer: Answer) -> None:
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            answer.keep = False  # it came before all was sent (a body too large)
         waiting, self._answer = self._answer, None
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
 
     def _lose(self, reason: str) -> None:
+        stale = self.idle_since > 0 and not self._reader.heard
+        self._fail(LostError(reason, sent=True, stale=stale))
+
+    def _fail(self, error: LostError | AnswerTooLargeError) -> None:
         waiting, self._answer = self._answer, None
         if waiting is not None and not waiting.done():
-            waiting.set_exception(LostError(reason, sent=True))
+            waiting.set_exception(error)
 
 
 async def connect(
@@ -99,7 +109,7 @@ async def connect(
             )
     except TimeoutError:
         raise LostError("cannot be connected to: timed out", sent=False) from None
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: of a name that cannot be one
         raise LostError(f"cannot be connected to: {error}", sent=False) from None
     return stream
 
@@ -110,6 +120,7 @@ class Streams:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._idle: dict[Instance, deque[Stream]] = {}
+        self._kept = True
 
     def take(self, instance: Instance, now: float) -> Stream | None:
         """One that can be used at once."""
@@ -123,6 +134,9 @@ class Streams:
 
     def give_back(self, instance: Instance, stream: Stream, now: float) -> None:
         """An answer has come on it, and it stays open."""
+        if not self._kept:
+            stream.close()
+            return
         stream.idle_since = now
         idle = self._idle.setdefault(instance, deque())
         idle.append(stream)
@@ -140,5 +154,15 @@ class Streams:
             if instance not in instances:
                 del self._idle[instance]
 
+    def open(self) -> None:
+        """Keep connections from now on."""
+        self._kept = True
+
     def close(self) -> None:
+        """Keep none any more: those of queries under way are closed when they are answered."""
+        self._kept = False
         self.keep_only(set(), 0.0)
+
+    def forget(self) -> None:
+        """Those of a loop that is closed: they cannot even be ended."""
+        self._idle.clear()

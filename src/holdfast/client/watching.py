@@ -7,13 +7,11 @@ operator takes a node out by its probe.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import ssl
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from holdfast.client.course import Dispatch
 from holdfast.client.discovery import Source, get
@@ -69,7 +67,10 @@ class Watch:
 
     async def refresh(self) -> None:
         """Ask where the instances are."""
-        addresses = await self._source.find(self._tls)
+        try:
+            addresses = await self._source.find(self._tls)
+        except Exception:  # noqa: BLE001 - anybody's source: its fault must not end the watch
+            addresses = []
         with self._lock:
             if addresses:
                 self._dispatch.instances.replace(addresses)
@@ -98,15 +99,8 @@ class Watch:
             answer = await get(instance.address, path, timeout_s, self._tls)
             if answer.status != 404:
                 return "" if answer.status < 300 else f"is not ready ({answer.status})"
-            if _error_type(answer.body) == "UnknownServiceError":
+            if answer.error_type() == "UnknownServiceError":
                 return "does not have the service"
         # A node of another make knows no probe of a service, but its own.
         answer = await get(instance.address, "/isAlive/", timeout_s, self._tls)
         return "" if answer.status < 300 else f"says it is not alive ({answer.status})"
-
-
-def _error_type(body: bytes) -> str:
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        document: Any = json.loads(body)
-        return str(document["errorType"])
-    return ""

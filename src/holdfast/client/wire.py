@@ -7,17 +7,19 @@ here, and it has no asyncio; see ``benchmarks/client.py``.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, cast
 
 import httptools
 
 from holdfast.client.addresses import Address
-from holdfast.client.errors import WireError
+from holdfast.client.errors import AnswerTooLargeError, WireError
 from holdfast.errors import InvalidInputError
 
 _HEADER_BYTES_MAX: Final = 64 << 10
 _RETRY_AFTER_MAX_S: Final = 3600.0
+_ERROR_BYTES_MAX: Final = 64 << 10
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -33,13 +35,26 @@ class Answer:
         self.keep = False
         self.retry_after_s = 0.0
 
+    def error_type(self) -> str:
+        """What an error calls itself (``errorType``, compat.md); empty if it is not told so."""
+        if self.status < 400 or len(self.body) > _ERROR_BYTES_MAX:
+            return ""
+        try:
+            document: Any = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return ""
+        if not isinstance(document, dict):
+            return ""
+        kind = cast("dict[str, Any]", document).get("errorType")
+        return kind if isinstance(kind, str) else ""
+
 
 class Reader:
     """Bytes in, one answer out. Raises ``WireError`` for what is none."""
 
     __slots__ = (
         "_answer", "_bytes_max", "_delimited", "_headed", "_header_bytes", "_parser", "_parts",
-        "_size", "answer",
+        "_size", "answer", "heard",
     )  # fmt: skip
 
     def __init__(self, bytes_max: int) -> None:
@@ -49,6 +64,7 @@ class Reader:
     def begin(self) -> None:
         """Expect the next answer."""
         self.answer: Answer | None = None
+        self.heard = False  # whether anything has come
         self._parser = httptools.HttpResponseParser(self)
         self._clear()
 
@@ -61,6 +77,7 @@ class Reader:
 
     def feed(self, data: bytes) -> Answer | None:
         """The answer, once it is whole."""
+        self.heard = True
         try:
             self._parser.feed_data(data)
         except WireError:
@@ -90,6 +107,8 @@ class Reader:
             self._answer.retry_after_s = min(float(value[:9]), _RETRY_AFTER_MAX_S)
         elif name.lower() in (b"content-length", b"transfer-encoding"):
             self._delimited = True
+            if value.isdigit() and int(value[:18]) > self._bytes_max:
+                raise self._too_large()
 
     def on_headers_complete(self) -> None:
         self._headed = True
@@ -100,8 +119,14 @@ class Reader:
     def on_body(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > self._bytes_max:
-            raise WireError(f"The answer is larger than {self._bytes_max} bytes.")
+            raise self._too_large()
         self._parts.append(data)
+
+    def _too_large(self) -> AnswerTooLargeError:
+        return AnswerTooLargeError(
+            f"The answer is larger than {self._bytes_max} bytes: ask for less at once, or raise "
+            "answer_bytes_max in the client's Settings."
+        )
 
     def on_message_complete(self) -> None:
         if self.answer is not None:
