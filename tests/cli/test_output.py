@@ -31,6 +31,12 @@ def test_yaml_says_what_json_says():
     assert yaml.safe_load(run("version", "-o", "yaml")) == {"version": __version__}
 
 
+def test_a_table_joins_what_there_are_several_of():
+    rows = [("endpoints", ["score", "customers"]), ("none", []), ("map", {"a": 1})]
+    told = rendered("table", {}, ("what", "is"), rows).splitlines()[1:]
+    assert told == ["endpoints  score, customers", "none       -", "map        a: 1"]
+
+
 def test_names_are_the_first_column_a_line_each():
     rows = [("c-1", 3), ("c-2", 4)]
     assert rendered("name", {}, ("slot", "n"), rows) == "c-1\nc-2"

@@ -38,6 +38,9 @@ def test_a_folder_is_built_signed_and_verified(folder: Path, tmp_path: Path):
     assert json.loads(built.output)["generation"] == "v1"
     checked = json.loads(run("-o", "json", "package", "verify", out, "--trust", key).output)
     assert (checked["endpoints"], checked["signed_by"]) == (["add"], key)
+    assert checked["trusted"] is True
+    checked = json.loads(run("-o", "json", "package", "verify", out).output)
+    assert (checked["signed_by"], checked["trusted"]) == (key, False)
     refused = run("package", "verify", out, "--trust", "0" * 64)
     assert isinstance(refused.exception, HoldfastError)
 
@@ -64,9 +67,16 @@ def test_a_package_is_deployed_on_all_nodes_or_switched_to_on_none(
         run("package", "deploy", path, "--nodes", both, "--quorum", "1")
         answer = first.ask("sums", "add/run", {"a": 1})
         assert answer.body["apiContext"]["serviceGeneration"] == "v2"
+        again = run("package", "deploy", path, "--nodes", both)
+        assert "1 of 2 nodes serve it; wanted were 2." in str(again.exception)
         status = json.loads(run("-o", "json", "apinode", "status", "--node", first.url).output)
         assert status["alive"] is True
-        assert run("apinode", "drain", "--force", "--node", first.url).exit_code == 0
+        out = run("apinode", "out", "--force", "--node", first.url.removeprefix("http://"))
+        assert out.output == f"{first.url} is out of the pool, and answers whoever comes\n"
+        back = run("apinode", "back", "--node", first.url)
+        assert back.output == f"{first.url} is back in the pool\n"
+        gone = run("apinode", "drain", "--force", "--node", first.url)
+        assert gone.output == f"{first.url} answers until balancers have noticed, and stops then\n"
         assert first.wait() == 0
     finally:
         for node in nodes:

@@ -24,7 +24,7 @@ MEMBER = {
     "zone": "z",
     "group": "",
     "version": "0",
-    "address": "",
+    "address": "http://h:12000",
     "epoch": 7,
     "state": "up",
     "drain_requested": False,
@@ -247,6 +247,12 @@ def test_members_that_are_gone_say_why():
     assert "killed by signal 9 (SIGKILL)" in shown("members", "--gone")
 
 
+def test_members_shows_addresses():
+    header, *rows = shown("members").splitlines()
+    assert header.split()[-1] == "ADDRESS"
+    assert rows[0].split()[-1] == "http://h:12000"
+
+
 def test_x21_services_have_the_columns_of_the_reference():
     header, *rows = shown("services").splitlines()
     assert header.split("  ")[0] == "HOSTNAME"
@@ -305,6 +311,8 @@ def test_a_job_is_shown_with_its_journal():
 def test_drain_takes_a_slot_or_an_id():
     shown("drain", "conductor-1")
     assert Canned.posted == ["/members/a1/drain"]
+    shown("drain", "--force", "conductor-1")
+    assert Canned.posted == ["/members/a1/drain", "/members/a1/drain?force=true"]
     result = CliRunner().invoke(cli, ["drain", "stranger"])
     assert "no living member 'stranger'; there are: conductor-1" in str(result.exception)
 

@@ -275,15 +275,16 @@ def test_a_404_of_another_kind_is_the_answer():
         assert answered(one, begun(one), 404, error_type=error_type)
 
 
-def test_a_generation_that_one_has_not_loaded_is_asked_for_elsewhere_and_not_for_ever():
+@pytest.mark.parametrize("lack", ["UnknownGenerationError", "UnknownEndpointError"])
+def test_what_one_has_not_loaded_is_asked_for_elsewhere_and_not_for_ever(lack: str):
     of = dispatch(3)
     one = course(of)
     hosts = {begun(one).instance}
     for _ in range(2):
-        assert not answered(one, one._live[0], 404, error_type="UnknownGenerationError")
+        assert not answered(one, one._live[0], 404, error_type=lack)
         hosts.add(begun(one, 0.1).instance)
     assert len(hosts) == 3
-    assert answered(one, one._live[0], 404, error_type="UnknownGenerationError")
+    assert answered(one, one._live[0], 404, error_type=lack)
 
 
 def test_a_service_that_is_not_ready_is_asked_for_elsewhere_and_its_node_not_shunned():

@@ -22,7 +22,7 @@ from tests.compat.system import ROOT, System
 
 PINNED = ROOT / "tests" / "requirements-clients.txt"
 CLIENTS = (
-    *("ironic-tempest-plugin", "openstacksdk", "python-ironicclient"),
+    *("dataiku-api-client", "ironic-tempest-plugin", "openstacksdk", "python-ironicclient"),
     *("python-openstackclient", "tempest"),
 )
 EMULATOR = "sushy-tools"

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from holdfast.serving.workers.users import VARIABLE
+
 HOLDFAST = (sys.executable, "-m", "holdfast.cli.main")
 WAIT_S = 60.0
 
@@ -39,6 +41,7 @@ class Running:
         self.host_url = f"http://127.0.0.1:{host}"
         self.environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("HOLDFAST_", "OS_"))},
+            VARIABLE: os.environ.get(VARIABLE, ""),
             "HOLDFAST_DATA_DIR": str(self.folder / "data"),
             "HOLDFAST_API__PORT": str(api),
             "HOLDFAST_SUPERVISOR__PORT": str(host),

@@ -124,6 +124,11 @@ class Place:
         found = self.up.ask("members")["members"]
         return [one for one in found if one["role"] == "apinode" and one["state"] == "up"]
 
+    def listed(self, url: str) -> list[str]:
+        """What a node says which nodes there are."""
+        with urllib.request.urlopen(f"{url}/nodes", timeout=5) as answer:
+            return json.loads(answer.read())["nodes"]
+
     def is_served(self, node: int) -> bool:
         url = f"{self.urls[node - 1]}/public/api/v1/sums/isReady"
         try:
@@ -170,6 +175,15 @@ async def test_api_nodes_are_members_of_their_zones(place: Place):
         (f"apinode-{number}", zone, "up") for number, zone in enumerate(ZONES, 1)
     ]
     assert [one["address"] for one in found] == place.urls
+
+
+async def test_a_client_that_knows_one_node_learns_of_all_and_one_may_be_taken_out(place: Place):
+    """D10, D11, D17: though no node was told of another."""
+    until(lambda: all(place.listed(url) == place.urls for url in place.urls), "each names all", 60)
+    data = place.up.folder / "data" / "apinodes" / "apinode-1"
+    for command in ("out", "back"):
+        done = place.up.run("apinode", command, "--node", place.urls[0], "--data", str(data))
+        assert done.returncode == 0, done.stderr
 
 
 async def test_a_stack_serves_a_service_on_every_node(place: Place):
@@ -238,6 +252,7 @@ async def test_a_node_that_is_asked_to_drain_leaves_and_the_others_answer(place:
     assert done.returncode == 0, done.stderr
     await place.up.until("apinode-3: drained")
     assert len(place.living()) == 2
+    until(lambda: place.listed(place.urls[0]) == place.urls[:2], "it is listed no more", 40)
     assert said(load)["failures"] == []
     place.up.signal(signal.SIGHUP)  # starts what has drained
     until(lambda: place.is_served(3) and len(place.living()) == 3, "it is there again", 60)

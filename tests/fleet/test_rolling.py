@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from holdfast.fleet.model import Actual, NodeView, Served, Service
 from holdfast.fleet.rolling import Broken, Move, Pending, Settled, Terms, advance, formed, set_back
+from holdfast.serving.operating.baseline import Counts
 
 OLD, NEW = UUID(int=1), UUID(int=2)
 SERVICE = Service(id=UUID(int=9), project="p", name="sums", generation=OLD, next=NEW)
@@ -72,6 +73,27 @@ def test_a_node_that_fails_its_gate_breaks_the_rollout(told: dict[str, Any], why
     found = advance(moved(SERVICE, bad), [bad, node(2)], Terms(errors_max=0.1))
     assert isinstance(found, Broken)
     assert why in found.reason
+
+
+def test_queries_that_fail_anyway_break_no_rollout():
+    """One user's fail before and after; the last node has no other to be compared with."""
+    new = {"wanted": NEW, "generation": NEW, "answers": 100, "errors": 52}
+    old = node(2, answers=1000, errors=500)
+    fresh = node(1, **new)
+    one = moved(SERVICE, fresh)
+    assert advance(one, [fresh, old], Terms(errors_max=0.01)) == Move((old.id,))
+    begun = node(2, answers=10**6, errors=500, recent=Counts(1000, 500))  # lately
+    assert advance(one, [fresh, begun], Terms(errors_max=0.01)) == Move((old.id,))
+    last = [node(n, **new, before=Counts(1000, 500)) for n in (1, 2)]
+    assert advance(moved(SERVICE, *last), last, Terms(errors_max=0.01)) == Settled(2)
+
+
+def test_a_generation_that_errs_more_than_the_old_one_breaks_the_rollout():
+    new = {"wanted": NEW, "generation": NEW, "answers": 100, "errors": 80}
+    fresh, old = node(1, **new, before=Counts(500, 250)), node(2, answers=1000, errors=500)
+    found = advance(moved(SERVICE, fresh), [fresh, old], Terms(errors_max=0.01))
+    assert isinstance(found, Broken)
+    assert "80 of 100" in found.reason
 
 
 def test_an_error_of_the_old_generation_breaks_nothing():

@@ -19,6 +19,7 @@ from holdfast.client import ApiNodes, Settings
 from holdfast.errors import HoldfastError
 
 CLIENTS = 3
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "haproxy-apinodes.cfg"
 Ask: TypeAlias = Callable[[int], str]  # a number in; the generation that answered out
 Failures = (AssertionError, OSError, http.client.HTTPException, HoldfastError)
 
@@ -67,8 +68,8 @@ class Load:
                         self.failures.append(repr(error))
 
 
-def over_http(port: int) -> Load:
-    """Each thread over a connection of its own, kept alive; nothing is repeated."""
+def over_http(port: int, *, kept: bool = True) -> Load:
+    """Each thread over a connection of its own, or one for each query; nothing is repeated."""
 
     @contextlib.contextmanager
     def asks() -> Iterator[Ask]:
@@ -85,6 +86,8 @@ def over_http(port: int) -> Load:
             except Failures:
                 connection.close()
                 raise
+            if not kept:
+                connection.close()
             return json.loads(data)["apiContext"]["serviceGeneration"]
 
         yield ask
@@ -133,16 +136,35 @@ def free_port() -> int:
 @contextlib.contextmanager
 def balancer(folder: Path, nodes: Sequence[NodeProcess], inter_ms: int = 100) -> Iterator[int]:
     """HAProxy, which repeats nothing, before the nodes; gives its port."""
-    haproxy = shutil.which("haproxy")
-    assert haproxy, "HAProxy is not installed: make test installs it"
     port = free_port()
     lines = [f"  server n{one.port} 127.0.0.1:{one.port} check" for one in nodes]
+    text = HAPROXY.format(port=port, servers="\n".join(lines), inter_ms=inter_ms)
+    with haproxy(folder, text, port):
+        yield port
+
+
+@contextlib.contextmanager
+def example_balancer(folder: Path, nodes: Sequence[NodeProcess]) -> Iterator[int]:
+    """HAProxy as the documentation's example has it, before three nodes."""
+    text = EXAMPLE.read_text()
+    ports = {12100: free_port(), **{12000 + n: one.port for n, one in enumerate(nodes)}}
+    for told, port in ports.items():
+        assert text.count(f":{told}\n") == 1
+        text = text.replace(f":{told}\n", f":{port}\n")
+    with haproxy(folder, text, ports[12100]):
+        yield ports[12100]
+
+
+@contextlib.contextmanager
+def haproxy(folder: Path, text: str, port: int) -> Iterator[None]:
+    haproxy = shutil.which("haproxy")
+    assert haproxy, "HAProxy is not installed: make test installs it"
     file = folder / "haproxy.cfg"
-    file.write_text(HAPROXY.format(port=port, servers="\n".join(lines), inter_ms=inter_ms))
+    file.write_text(text)
     process = subprocess.Popen([haproxy, "-db", "-f", file], stdout=subprocess.DEVNULL)
     try:
         until(lambda: answers(port), "HAProxy")
-        yield port
+        yield
     finally:
         process.kill()
         process.wait()

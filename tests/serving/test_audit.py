@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.serving.nodes import NodeProcess, adder, until
 
 from holdfast.errors import ConfigError
 from holdfast.serving.front.audit import Audit
@@ -42,9 +43,62 @@ def test_a_line_says_who_asked_what_and_how_it_ended(tmp_path: Path):
 
 
 def test_bodies_are_written_if_wanted_and_stay_on_the_line(tmp_path: Path):
+    """Those of errors, too: they are the ones that are looked for."""
     good, bad = lines(tmp_path, AuditSettings(bodies=True), [200, 400])
-    assert (good["query"], good["answer"]) == ({"a": 1}, {"response": 2})
-    assert "query" not in bad
+    for line in (good, bad):
+        assert (line["query"], line["answer"]) == ({"a": 1}, {"response": 2})
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        (b"", {}),
+        (b'{"a":\r\n[1]}', {"a": [1]}),
+        (b'{"a": NaN}', '{"a": NaN}'),
+        (b'{"a":\n', '{"a":\n'),
+        (b'"\xff"', '"\\xff"'),
+        (b"[" * 9999, "[" * 9999),
+        (b'1}\n{"forged":1', '1}\n{"forged":1'),
+    ],
+)
+def test_every_line_is_sound_json_whatever_the_query_is(tmp_path: Path, query: bytes, told: object):
+    audit = Audit(tmp_path, AuditSettings(bodies=True))
+    audit.note(WHO, WHERE, "run", 400, 0.001, query, b'{"message":"no"}')
+    audit.close()
+    (line,) = (tmp_path / "queries.jsonl").read_text().splitlines()
+    assert json.loads(line)["query"] == told
+    assert json.loads(line)["answer"] == {"message": "no"}
+
+
+def test_bodies_have_bounds_and_who_has_no_key_writes_none(tmp_path: Path):
+    audit = Audit(tmp_path, AuditSettings(bodies=True))
+    audit.note(WHO, WHERE, "run", 400, 0.001, b" " * (64 << 10), b"{}")
+    audit.note_refused(["s"], 401, b'{"a":1}')
+    audit.close()
+    for line in (tmp_path / "queries.jsonl").read_text().splitlines():
+        assert "query" not in json.loads(line)
+
+
+def test_a_disk_that_is_slow_makes_nothing_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("holdfast.serving.front.audit._PENDING_BYTES_MAX", 1000)
+    audit = Audit(tmp_path, AuditSettings(bodies=True))
+    for _ in range(100):
+        audit.note(WHO, WHERE, "run", 200, 0.001, b'"%b"' % (b"x" * 88), b'"answers"')
+    audit.close()
+    assert audit.dropped >= 80
+    assert audit.dropped + audit.written == 100
+
+
+def test_times_are_of_microseconds(node: NodeProcess, tmp_path: Path):
+    """An adder takes less than a millisecond or two: whole ones would tell nothing."""
+    node.put(adder(tmp_path, "v1"))
+    for number in range(20):
+        node.ask("sums", "add/run", {"a": number})
+    file = node.data / "audit" / "queries.jsonl"
+    until(lambda: file.exists() and file.read_text().count("\n") == 20, "the audit", 10)
+    times = [json.loads(line)["ms"] for line in file.read_text().splitlines()]
+    assert len({ms % 1 for ms in times}) > 10
+    assert all(0 < ms < 1000 for ms in times)
 
 
 def test_a_sample_has_every_error(tmp_path: Path):

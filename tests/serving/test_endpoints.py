@@ -8,20 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pandas as pd
 import pytest
 import skops.io
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tests.serving.nodes import make
 from tests.serving.zoo import CLASSES, FEATURES, SETOSA, VIRGINICA, zoo
 
 from holdfast.serving.endpoints.base import Endpoint, Surroundings, decode, encode
-from holdfast.serving.endpoints.loading import load, run_tests
-from holdfast.serving.endpoints.models import ForestEngine
+from holdfast.serving.endpoints.engines import Engine, ForestEngine
+from holdfast.serving.endpoints.loading import derive, load, run_tests
+from holdfast.serving.endpoints.prediction import PredictionEndpoint
+from holdfast.serving.endpoints.predictor import Predictor
 from holdfast.serving.errors import EndpointKindError, LoadError, QueryError
 from holdfast.serving.packages.build import Built
 from holdfast.serving.packages.expectations import contains
+from holdfast.serving.packages.manifest import PredictionSpec
 from holdfast.serving.packages.opening import Limits, open_package
 
 
@@ -31,6 +39,7 @@ def loaded(folder: Path, built: Built, **around: Any) -> dict[str, Endpoint]:
     opened = open_package(Path(built.path), Limits(), (), content)
     told = {"allow_pickle": False, "connections": {}, **around}
     service = opened.manifest.service
+    derive(service, content, derived)
     made = load(service, Surroundings(content=content, derived=derived, **told))
     run_tests(service, made)
     return made
@@ -100,7 +109,7 @@ def test_one_bad_query_does_not_fail_its_batch_mates(kinds: Mapping[str, Endpoin
     )
     assert answers[0]["result"]["prediction"] == "setosa"
     assert isinstance(answers[1], QueryError)
-    assert isinstance(answers[2], ValueError)  # this model takes no gaps
+    assert isinstance(answers[2], QueryError)  # this model takes no gaps
     assert answers[3]["result"]["prediction"] == "virginica"
 
 
@@ -229,3 +238,141 @@ def test_an_expected_part_is_found_in_an_answer():
     assert not contains(answer, {"a": {"b": 2}})
     assert not contains(answer, {"e": None})
     assert msgspec.json.decode(encode(answer)) == answer
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Endpoint]:
+    """Models that take numbers only, or text where they learnt text."""
+    folder = tmp_path_factory.mktemp("strict")
+    data, target = load_iris(return_X_y=True)
+    table = pd.DataFrame({"size": data[:, 0], "colour": ["red", "green"] * 75})
+    turned = make_column_transformer((OneHotEncoder(), ["colour"]), (StandardScaler(), ["size"]))
+    mixed = make_pipeline(turned, LogisticRegression(max_iter=500)).fit(table, target)
+    plain = LogisticRegression(max_iter=500).fit(data[:, :2], target)
+    gaps = make_pipeline(SimpleImputer(), LogisticRegression(max_iter=500))
+    models = {
+        "plain": plain,
+        "forest": RandomForestClassifier(5, random_state=0).fit(data[:, :2], target),
+        "imputed": gaps.fit(data[:, :2], target),
+        "framed": plain,
+        "mixed": mixed,
+    }
+    endpoints = [
+        {
+            "id": name,
+            "kind": "prediction",
+            "model": name,
+            "flavour": "pickle",
+            "features": ["size", "colour"] if name == "mixed" else ["a", "b"],
+            "frame": name in ("framed", "mixed"),
+            "tests": [{"query": {"features": {"size": 5.0, "colour": "red"}}}] * (name == "mixed"),
+        }
+        for name in models
+    ]
+    files = {name: pickle.dumps(model) for name, model in models.items()}
+    return loaded(folder, make(folder, "strict", files, endpoints), allow_pickle=True)
+
+
+def told(endpoint: Endpoint, action: str, body: str) -> str:
+    """The sentence that a client gets with a 400."""
+    (answer,) = endpoint.answer_batch(action, [decode(body.encode())])
+    assert isinstance(answer, QueryError), answer
+    assert answer.status == 400
+    encode(answer.message)
+    return answer.message
+
+
+BIG = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("names", "features", "what"),
+    [
+        ("plain framed", '{"a": 1}', "'b' is missing or null"),
+        ("plain framed", '{"a": null, "b": 2}', "'a' is missing or null"),
+        ("plain framed", '{"a": 1, "b": NaN}', "'b' is missing or null"),
+        ("plain framed", "{}", "'a' is missing or null"),
+        ("plain framed forest imputed", '{"a": Infinity, "b": 2}', "'a' is too large"),
+        ("plain forest imputed framed", '{"a": 1, "b": 1e400}', "'b' is too large"),
+        ("plain forest imputed framed", '{"a": ' + BIG + ', "b": 2}', "'a' is too large"),
+        ("framed", '{"a": "x", "b": 2}', "'a' is text"),
+        ("framed", '{"a": 1, "b": [2]}', "'b' is not a single value"),
+        ("framed", '{"a": {}, "b": "x"}', "'a' is not a single value"),
+        ("mixed", '{"size": "x", "colour": "red"}', "'size' is text"),
+        ("mixed", '{"size": 1, "colour": {}}', "'colour' is not a single value"),
+        ("mixed", '{"size": 1}', "'colour' is missing or null"),
+    ],
+)
+def test_a_feature_that_the_model_does_not_take_is_named(
+    strict: Mapping[str, Endpoint], names: str, features: str, what: str
+):
+    for name in names.split():
+        assert what in told(strict[name], "predict", '{"features": ' + features + "}"), name
+        items = '{"items": [{"features": ' + features + "}]}"
+        assert f"items[0]: The feature {what}" in told(strict[name], "predict-multi", items), name
+
+
+def test_what_a_model_has_answered_tells_what_it_takes(strict: Mapping[str, Endpoint]):
+    two = '{"features": {"size": "x", "colour": null}}'
+    assert "'size' is text" in told(strict["mixed"], "predict", two)
+    unknown = '{"features": {"size": 7, "colour": "purple"}}'
+    assert "'colour' is a value" in told(strict["mixed"], "predict", unknown)
+
+
+def test_records_at_fault_do_not_cost_their_mates(strict: Mapping[str, Endpoint]):
+    records = [{"a": 1, "b": 2}, {"a": 1}, {"a": 3, "b": 4}, {"a": 10**400, "b": 1}]
+    answers = strict["plain"].answer_batch("predict", [{"features": one} for one in records])
+    assert [isinstance(one, QueryError) for one in answers] == [False, True, False, True]
+    assert strict["imputed"].answer("predict", {"features": {"a": 1}})["result"]["ignored"] is False
+
+
+def test_a_model_that_fails_by_itself_is_not_the_clients_fault(strict: Mapping[str, Endpoint]):
+    class Broken(Engine):
+        def __init__(self) -> None:
+            self.classes = []
+
+        def predict(self, matrix: Any, *, probable: bool) -> Any:
+            raise ValueError("broken")
+
+    spec = PredictionSpec(id="x", model="m", flavour="skops", features=["a", "b"])
+    endpoint = PredictionEndpoint(Predictor(spec, Broken()))
+    for features in ({"a": 1, "b": 2}, {"a": 1}):
+        with pytest.raises(ValueError, match="broken"):
+            endpoint.answer("predict", {"features": features})
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        '{"shape": [0, 2], "data": []}',
+        '{"shape": [-1, 2], "data": []}',
+        '{"shape": [1, 2], "data": [1, Infinity]}',
+        '{"shape": [1, 2], "data": [1, null]}',
+        '{"shape": [1, 2], "data": [1, ' + BIG + "]}",
+        '{"shape": [' + BIG + ', 2], "data": [1, 2]}',
+        '{"shape": [1e99, 2], "data": [1, 2]}',
+        '{"shape": ["x", 2], "data": [1]}',
+        '{"shape": [1, 1, 1], "data": 1, "name": []}',
+        "null",
+        '"ab"',
+    ],
+)
+def test_tensors_that_do_not_fit_are_the_clients_fault(strict: Mapping[str, Endpoint], tensor: str):
+    assert told(strict["plain"], "infer", '{"inputs": [' + tensor + "]}")
+
+
+@pytest.mark.parametrize("value", [10**20, -(10**20), 1 << 63])
+def test_an_integer_that_the_database_cannot_hold_is_named(
+    kinds: Mapping[str, Endpoint], value: int
+):
+    with pytest.raises(QueryError, match="'city' is an integer of more than 64 bits"):
+        kinds["by-city"].answer("query", {"city": value})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"x": "\\ud800"}', b'{"x": ["\\udfff a"]}', b'{"\\udc00": 1}', b'{"x": "\xed\xa0\x80"}'],
+)
+def test_half_of_a_surrogate_pair_is_refused_at_the_door(body: bytes):
+    with pytest.raises(QueryError, match=r"surrogate|not JSON"):
+        decode(body)

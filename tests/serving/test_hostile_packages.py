@@ -119,6 +119,42 @@ def with_other_compression(path: Path) -> Path:
     return archive(path, [(MANIFEST, manifest(files)), *files.items()], **how)
 
 
+def with_zip64_directory(path: Path, hidden: bool = False) -> Path:
+    """Two entries by its end, half a million by the zip64 one (``hidden``: as if in a comment)."""
+    count, name = 500_000, b"%08d"
+    entry = struct.pack("<4sBB12s", b"PK\1\2", 20, 3, bytes(12)) + bytes(10)
+    entry += struct.pack("<HHHHHLL", 8, 0, 0, 0, 0, 0, 0)
+    directory = b"".join(entry + name % number for number in range(count))
+    size = len(directory)
+    told = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, 0)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, size, 1)
+    if hidden:  # in the comment of the only entry that the end knows
+        comment = told + locator
+        head = struct.pack("<HHHHHLL", 8, 0, len(comment), 0, 0, 0, 0)
+        last = entry[: -len(head)] + head + name % 0 + comment
+        end = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 1, 1, len(last), size, 0)
+        return with_bytes(path, directory + last + end)
+    end = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 2, 2, 100, 0, 0)
+    return with_bytes(path, directory + told + locator + end)
+
+
+def with_more_entries_than_told(path: Path) -> Path:
+    """As many as fit into a directory that is as large as one may be."""
+    entry = struct.pack("<4sBB12s", b"PK\1\2", 20, 3, bytes(12)) + bytes(28)
+    directory = entry * (100 * 1024 // len(entry))
+    end = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 2, 2, len(directory), 0, 0)
+    return with_bytes(path, directory + end)
+
+
+def with_comment(path: Path) -> Path:
+    """Another end may be in it."""
+    files = {"f.py": ADD.encode()}
+    archive(path, [(MANIFEST, manifest(files)), *files.items()])
+    with zipfile.ZipFile(path, "a") as made:
+        made.comment = b"x"
+    return path
+
+
 def with_bytes(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
@@ -151,6 +187,11 @@ HOSTILE: dict[str, Callable[[Path], Path]] = {
     "file that is a folder": with_file_as_folder,
     "deeply nested manifest": with_deep_manifest,
     "unusual compression": with_other_compression,
+    "zip64 directory": with_zip64_directory,
+    "zip64 directory in a comment": lambda path: with_zip64_directory(path, hidden=True),
+    "more entries than told": with_more_entries_than_told,
+    "comment": with_comment,
+    "something before": lambda path: with_bytes(path, b"x" + with_name(path, "a").read_bytes()),
     "no manifest": lambda path: archive(path, [("f.py", b"")]),
     "empty": lambda path: archive(path, []),
     "no archive": lambda path: with_bytes(path, os.urandom(1000)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import threading
@@ -72,17 +73,56 @@ def circle():
     found.append(found)
     return found
 
+def odd():
+    raise ValueError("what came: \\ud800")
+
+class Mute(Exception):
+    def __str__(self):
+        raise KeyError
+
+def mute():
+    raise Mute
+
+def named():
+    raise type("\\udc00", (Exception,), {})
+
+def unsent():
+    class Strange:
+        def __getattr__(self, name):
+            raise SystemExit(name)
+    return Strange()
+
+def large(n):
+    return "x" * n
+
+def late(size):
+    def write():
+        time.sleep(0.1)
+        try:
+            os.write(3, size.to_bytes(4, "little"))
+            while True:
+                os.write(3, bytes(1 << 16))
+        except OSError:
+            pass
+    threading.Thread(target=write, daemon=True).start()
+    return os.getpid()
+
+def doze(s):
+    time.sleep(s)
+    return os.getpid()
+
 def line():
     os.write(3, b"garbage" * 100)
     time.sleep(1)
 """
-NAMES = [word.split("(")[0] for word in CODE.split("def ")[1:]]
+NAMES = [word.split("(")[0] for word in CODE.split("\ndef ")[1:]]
 SETTINGS = """
 [workers]
 libraries = []
 [workers.limits]
 memory_bytes = 268435456
 file_bytes = 33554432
+answer_bytes = 2097152
 [http]
 body_bytes_max = 1048576
 bodies_bytes_max = 4194304
@@ -144,6 +184,10 @@ class Neighbour:
         ("strange", 500, "cannot be sent"),
         ("circle", 500, "cannot be sent"),
         ("line", 500, "dies"),
+        ("odd", 500, "\\ud800"),
+        ("mute", 500, "Mute"),
+        ("named", 500, ""),
+        ("unsent", 500, "cannot be sent"),
     ],
 )
 def test_a_harmful_function_ends_as_an_error_and_disturbs_nobody(
@@ -156,6 +200,46 @@ def test_a_harmful_function_ends_as_an_error_and_disturbs_nobody(
     assert told in reply.body["message"]
     assert neighbour.failures == []
     until(lambda: node.ask("bad", "add/run", {"a": 1}).status == 200, "a new worker", 10)
+
+
+@pytest.mark.parametrize("name", ["odd", "mute", "named", "unsent"])
+def test_an_error_that_cannot_be_said_costs_no_worker(node: NodeProcess, name: str):
+    before = {node.ask("bad", "doze/run", {"s": 0}).body["response"] for _ in range(5)}
+    assert node.ask("bad", f"{name}/run").status == 500
+    assert before <= set(node.workers())
+
+
+def test_an_answer_has_a_maximum_and_the_sentence_says_so(node: NodeProcess):
+    assert len(node.ask("bad", "large/run", {"n": 2_000_000}).body["response"]) == 2_000_000
+    reply = node.ask("bad", "large/run", {"n": 2_200_000})
+    assert reply.status == 500
+    assert reply.body["errorType"] == "AnswerTooLargeError"
+    assert "2097152 may be sent" in reply.body["message"]
+
+
+def test_a_worker_that_sends_what_nobody_asked_for_is_killed(node: NodeProcess):
+    """Nothing of what it announces is kept for it in the front."""
+    assert node.process is not None
+    before = rss_bytes(node.process.pid)
+    pid = node.ask("bad", "late/run", {"size": 1 << 29}).body["response"]
+    until(lambda: not is_alive(pid), "the worker to be killed", 10)
+    assert rss_bytes(node.process.pid) < before + (32 << 20)
+
+
+def test_a_clients_deadline_costs_no_worker(node: NodeProcess):
+    """Only the endpoint's own time-out kills; whoever else waits for the worker is answered."""
+    before = {node.ask("bad", "doze/run", {"s": 0.02}).body["response"] for _ in range(10)}
+    told = {"Holdfast-Deadline-Ms": "50"}
+    for _ in range(4):
+        reply = node.request("POST", "/public/api/v1/bad/doze/run", b'{"s": 0.4}', KEY, told)
+        assert reply.status == 504, reply
+    after = {node.ask("bad", "doze/run", {"s": 0.02}).body["response"] for _ in range(10)}
+    assert before <= set(node.workers())
+    assert after <= set(node.workers())
+
+
+def rss_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_a_stuck_worker_is_gone_after_its_deadline(node: NodeProcess):

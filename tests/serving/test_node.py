@@ -18,6 +18,8 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from tests.serving.nodes import KEY, QUICK, NodeProcess, adder, basic, function, make, until
 
+from holdfast.serving.workers.users import VARIABLE
+
 
 def test_a_function_is_served_from_its_package(node: NodeProcess, tmp_path: Path):
     node.put(adder(tmp_path, "v1"))
@@ -40,10 +42,22 @@ def test_bodies_are_read_as_the_client_sends_them(node: NodeProcess, tmp_path: P
 
 
 @pytest.mark.parametrize(
+    "path", ["%00", "/a%00b", "/" + "x" * 300, "/" + "x/" * 5000, "/proc/self/mem", "/dev/zero"]
+)
+def test_a_path_that_cannot_be_imported_from_is_refused_in_a_sentence(
+    shared: NodeProcess, path: str
+):
+    where = "services/sums/generations/actions/importFromArchive"
+    reply = shared.admin("POST", f"{where}?filePath={path}")
+    assert reply.status in (400, 403), reply
+    assert reply.body["message"].endswith(".")
+
+
+@pytest.mark.parametrize(
     ("where", "query", "status", "told"),
     [
         ("nothing/add/run", {}, 404, "no service"),
-        ("sums/nothing/run", {}, 400, "no endpoint"),
+        ("sums/nothing/run", {}, 404, "no endpoint"),
         ("sums/add/predict", {}, 400, "does run"),
         ("sums/add/run", b"[1]", 400, "not a JSON object"),
         ("sums/add/run", b"{", 400, "not JSON"),
@@ -210,16 +224,18 @@ def test_workers_run_as_another_user_when_the_node_is_root(tmp_path: Path, told:
             made.stop()
 
 
-def test_it_is_told_if_workers_have_to_run_as_root(tmp_path: Path):
+def test_a_node_that_is_root_does_not_start_where_nobody_may_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     if os.geteuid() != 0:
         pytest.skip("only root can give work to somebody else")
+    monkeypatch.delenv(VARIABLE)
     (tmp_path / "closed").mkdir(mode=0o700)
-    made = NodeProcess(tmp_path / "closed" / "node").start()
+    made = NodeProcess(tmp_path / "closed" / "node")
     try:
-        status = made.admin("GET", "node").body
-        assert status["workersRunAs"] == "root"
-        assert "runs as root" in status["warnings"][0]
-        assert "runs as root" in (made.data / "log").read_text()
+        with pytest.raises(AssertionError, match="run the node as another user"):
+            made.start()
+        assert made.wait() != 0
     finally:
         made.stop()
 
@@ -234,8 +250,9 @@ def test_the_open_inference_protocol_is_spoken(node: NodeProcess, tmp_path: Path
     assert reply.body["outputs"][0]["data"] == [0.0]
     base = "/public/api/v1/iris/v2"
     for path in ("health/live", "health/ready", "models/m"):
-        assert node.request("GET", f"{base}/{path}").status == 200
-    assert node.request("GET", f"{base}/models/nothing").status == 400
+        assert node.request("GET", f"{base}/{path}", key=KEY).status == 200
+    assert node.request("GET", f"{base}/models/m").status == 401
+    assert node.request("GET", f"{base}/models/nothing", key=KEY).status == 404
 
 
 def test_the_probe_can_be_forced_down_while_queries_are_answered(node: NodeProcess, tmp_path: Path):

@@ -19,12 +19,13 @@ from holdfast.serving.errors import (
     SignatureError,
 )
 from holdfast.serving.packages.build import build
-from holdfast.serving.packages.manifest import MANIFEST, decode_manifest, decode_service
+from holdfast.serving.packages.manifest import MANIFEST, SIGNATURE, decode_manifest, decode_service
 from holdfast.serving.packages.opening import Limits, open_package
 from holdfast.serving.packages.signing import new_key, read_key
 from holdfast.serving.packages.store import PackageStore
 
 LIMITS = Limits()
+SQL = {"id": "q", "kind": "sql", "database": "d.sqlite", "query": "SELECT 1"}
 
 
 def adder(folder: Path, **more: Any):
@@ -92,7 +93,9 @@ def test_a_signature_tells_who_signed(tmp_path: Path):
     key = read_key(tmp_path / "key.pem")
     path = Path(adder(tmp_path, key=key).path)
     assert open_package(path, LIMITS, [public(key)]).signed_by == public(key)
-    assert open_package(path, LIMITS, ()).signed_by is None
+    opened = open_package(path, LIMITS, ())
+    assert (opened.signed_by, opened.signer) == (None, public(key))
+    assert open_package(Path(adder(tmp_path).path), LIMITS, ()).signer is None
 
 
 def test_a_signature_of_somebody_else_or_over_something_else_is_refused(tmp_path: Path):
@@ -102,6 +105,22 @@ def test_a_signature_of_somebody_else_or_over_something_else_is_refused(tmp_path
         open_package(Path(path), LIMITS, [public(other)])
     with pytest.raises(SignatureError, match="changed after signing"):
         open_package(with_manifest(path, generation="v2"), LIMITS, [public(key)])
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("signature", [b"garbage", b'{"key":"00","signature":"zz"}', None])
+def test_a_wrong_signature_is_refused_whether_any_key_is_trusted_or_not(
+    tmp_path: Path, signature: bytes | None, trusted: bool
+):
+    """None: it is of another manifest."""
+    key = Ed25519PrivateKey.generate()
+    path = Path(with_manifest(adder(tmp_path, key=key).path, generation="v2"))
+    if signature is not None:
+        path = Path(adder(tmp_path).path)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(SIGNATURE, signature)
+    with pytest.raises(SignatureError):
+        open_package(path, LIMITS, [public(key)] if trusted else ())
 
 
 def test_a_store_may_want_signed_packages_only(tmp_path: Path):
@@ -151,7 +170,7 @@ def described(**changes: Any) -> dict[str, Any]:
         ({"surprise": 1}, "surprise"),
         (
             {"endpoints": [{"id": "q", "kind": "sql", "query": "SELECT :x", "database": "d"}]},
-            r"names \['x'\]",
+            r"write parameters = \[.x.\]",
         ),
     ],
 )
@@ -186,3 +205,56 @@ def test_a_manifest_holds_digests_of_keys_only():
     manifest["files"] = {"f.py": {"sha256": "0" * 64, "size": 1}}
     with pytest.raises(PackageError, match="never keys"):
         decode_manifest(json.dumps(manifest).encode())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"endpoints": [function("add"), function("mul", code=1)]},
+            "unknown field `code`, in the endpoint 'mul', whose fields are kind, file, function",
+        ),
+        (
+            {"endpoints": [{"id": "a", "kind": "funktion"}]},
+            "'a' has the kind 'funktion'; kinds are ",
+        ),
+        (
+            {"endpoints": [{"id": "a", "kind": "lookup", "keys": ["k"]}]},
+            "missing required field `data`, in the endpoint 'a', whose fields are kind, data, keys",
+        ),
+        (
+            {"endpoints": [function("a", tests=[{"ask": {}}])]},
+            "`ask`, in the endpoint 'a', tests[0], whose fields are query, action, expect",
+        ),
+        ({"pool": {"max": 3}}, "`max`, in pool, whose fields are floor, cruise, ceil, queue"),
+        ({"name": "x"}, "`name`, in the service, whose fields are id, endpoints, auth"),
+        ({"endpoints": [3]}, "Expected `object`, got `int`, in endpoints[0]"),
+        ({"pool": {"ceil": 4, "cruise": 9}}, "floor 1, cruise 9 and ceil 4 are not"),
+        (
+            {"endpoints": [{**SQL, "query": "SELECT :city, :b"}]},
+            """write parameters = ["b", "city"], as in its query""",
+        ),
+        ({"endpoints": [{**SQL, "parameters": ["x"]}]}, "leave parameters out, as in its query"),
+    ],
+)
+def test_a_refusal_says_where_and_what_would_do(changes: dict[str, Any], told: str):
+    with pytest.raises(PackageError) as refused:
+        decode_service(described(**changes))
+    assert told in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        ({"ceil": 4}, (1, 4, 4)),
+        ({"floor": 20}, (20, 20, 20)),
+        ({"cruise": 20}, (1, 20, 20)),
+        ({}, (1, 8, 16)),
+        ({"floor": 2, "ceil": 32}, (2, 8, 32)),
+    ],
+)
+def test_what_a_pool_leaves_out_follows_what_it_says(
+    pool: dict[str, int], expected: tuple[int, int, int]
+):
+    found = decode_service(described(pool=pool)).pool
+    assert (found.floor, found.cruise, found.ceil) == expected

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.serving.disks import full_disk
 from tests.serving.loads import free_port
 from tests.serving.nodes import KEY, QUICK, NodeProcess, adder, until
 
 from holdfast.client import ApiNodes, NodeList
 from holdfast.errors import InvalidInputError
+from holdfast.serving.errors import DiskError
 from holdfast.serving.peers import Answers, Itself, Peers, checked
 from holdfast.serving.peers import NodeList as Document
 from holdfast.serving.settings import PlaceSettings
@@ -68,6 +71,37 @@ async def test_a_node_reached_by_tls_names_only_such(tmp_path: Path):
         peers.say(url)
     await peers.look()
     assert peers.urls() == ("http://me:1", "https://a:1", "https://b:1")
+
+
+async def test_members_of_the_control_plane_are_others_for_as_long_as_it_says_so(tmp_path: Path):
+    """D10, D11: also when it is away, and the node starts anew meanwhile."""
+    peers = Told(tmp_path, ("http://told:1",))
+    peers.say("http://told:1", "http://b:1")
+    peers.say("http://a:1")
+    peers.say("http://b:1")
+    await peers.follow(["http://me:1", "http://b:1/", "http://a:1"])
+    everybody = ("http://a:1", "http://b:1", "http://me:1", "http://told:1")
+    assert peers.urls() == everybody
+    assert await peers.alive() == ["http://a:1", "http://b:1", "http://told:1"]
+    assert Told(tmp_path).urls() == everybody[:3]
+    await peers.look()
+    del peers.table["http://b:1"]
+    await peers.follow(["http://me:1", "http://a:1"])
+    assert peers.urls() == ("http://a:1", "http://me:1", "http://told:1")
+    await peers.follow([])
+    assert Told(tmp_path).urls() == ("http://me:1",)
+
+
+async def test_a_disk_that_is_full_is_told_and_changes_nothing(tmp_path: Path):
+    peers = Told(tmp_path)
+    await peers.add("http://a:1")
+    with full_disk():
+        with pytest.raises(DiskError):
+            await peers.add("http://b:1")
+        with pytest.raises(DiskError):
+            await peers.follow(["http://c:1"])
+    assert peers.urls() == ("http://a:1", "http://c:1", "http://me:1")
+    assert Told(tmp_path).urls() == ("http://a:1", "http://me:1")
 
 
 async def test_the_file_of_nodes_may_be_written_by_others(tmp_path: Path):
@@ -138,17 +172,22 @@ def test_two_that_leave_at_the_same_moment_do_not_both_go(two: list[NodeProcess]
                 one.admin("POST", "node/back")
 
 
-def test_a_node_that_is_out_already_needs_no_more_notice(tmp_path: Path):
-    """Balancers have had theirs while it was out, so a restart does not wait again."""
-    slow = "[workers]\nlibraries = []\n[http]\ndrain_notice_s = 60\n"
+@pytest.mark.parametrize("out_for_s", [0.0, 3.0])
+def test_a_node_that_is_out_already_needs_no_more_notice(tmp_path: Path, out_for_s: float):
+    """Balancers have had theirs while it was out; what date the file has is nothing to them."""
+    slow = "[workers]\nlibraries = []\n[http]\ndrain_notice_s = 3.0\n"
     node = NodeProcess(tmp_path / "node", slow).start()
     try:
         out = node.data / "apinode-not-alive.txt"
         out.touch()
-        past = out.stat().st_mtime - 61
-        os.utime(out, (past, past))
+        os.utime(out, (1, 1))
+        assert node.request("GET", "/isAlive/").status == 503
+        begin = time.monotonic()
+        until(lambda: time.monotonic() >= begin + out_for_s, "balancers to notice")
+        told = time.monotonic()
         node.signal(signal.SIGTERM)
-        assert node.process is not None
-        assert node.process.wait(timeout=30) == 0
+        assert node.wait() == 0
+        waited_s = time.monotonic() - told
+        assert (waited_s > 2.9) is (out_for_s == 0.0)
     finally:
         node.stop()

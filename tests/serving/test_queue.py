@@ -112,3 +112,17 @@ def test_the_oldest_of_all_tells_how_long_is_waited():
     queue.put(query("b", 90))
     queue.put(query("a", 95))
     assert queue.oldest_wait_s(100.0) == 10.0
+
+
+def test_a_cancelled_query_keeps_no_place_and_no_body():
+    queue = queue_of(waiting_max=3)
+    waiting = [query("a", number, size=1000) for number in range(3)]
+    for one in waiting:
+        assert queue.put(one)
+    for one in waiting[:2]:
+        one.cancel()
+        queue.note_cancelled("a")
+    assert [len(one.body) for one in waiting] == [0, 0, 1000]
+    assert [queue.put(query("a", number)) for number in (3, 4, 5)] == [True, True, False]
+    assert queue.size == 3
+    assert numbers(queue.take(1)) == [2, 3, 4]

@@ -28,14 +28,14 @@ FRAMES = [
 
 def test_a_frame_is_read_as_it_was_written():
     batch = Batch("add", 10, [(1, "run", b'{"a":1}'), (2, "run", b"")])
-    (data,) = Splitter().feed(pack(batch))
+    (data,) = Splitter(FRAME_BYTES_MAX).feed(pack(batch))
     assert unpack_query(data) == batch
 
 
 @given(st.lists(st.integers(min_value=1, max_value=40), min_size=1, max_size=60))
 def test_frames_are_found_however_the_stream_is_cut(cuts: list[int]):
     stream = b"".join(pack(frame) for frame in FRAMES)
-    splitter = Splitter()
+    splitter = Splitter(FRAME_BYTES_MAX)
     found: list[bytes] = []
     at = 0
     for size in cuts:
@@ -47,4 +47,4 @@ def test_frames_are_found_however_the_stream_is_cut(cuts: list[int]):
 
 def test_a_frame_beyond_the_bound_is_not_waited_for():
     with pytest.raises(ValueError, match="a frame of"):
-        Splitter().feed((FRAME_BYTES_MAX + 1).to_bytes(4, "little") + b"x")
+        Splitter(FRAME_BYTES_MAX).feed((FRAME_BYTES_MAX + 1).to_bytes(4, "little") + b"x")

@@ -6,13 +6,14 @@ This file: members and claims. Jobs: ``test_conformance_jobs.py``; their steps:
 
 from __future__ import annotations
 
+import asyncio
 from uuid import uuid4
 
 import pytest
 from tests.store.stores import LEASE_S, Bench, Scene, fence_of
 
 from holdfast.errors import ConflictError
-from holdfast.store.model import Fence, MemberSpec, MemberState, Renewal
+from holdfast.store.model import Fence, Member, MemberSpec, MemberState, Renewal
 
 # Members and leases
 
@@ -151,6 +152,35 @@ async def test_a_gone_member_cannot_be_drained(scene: Scene):
     assert not await scene.store.request_drain(member.id)
     assert not await scene.store.request_drain(uuid4())
     assert not await scene.store.mark_draining(member.id, member.epoch)
+
+
+async def test_the_last_of_a_role_and_group_is_spared(scene: Scene):
+    async def asked(member: Member) -> bool:
+        return await scene.store.request_drain(member.id, spare_last=True)
+
+    async def living(role: str, group: str) -> Member:
+        spec = MemberSpec(id=uuid4(), role=role, slot="x", host="h", group=group)
+        return await scene.store.register(spec, LEASE_S)
+
+    first, second = [await living("apinode", "") for _ in range(2)]
+    other = await living("apinode", "of its own")
+    assert await asked(first)
+    assert not await asked(second)
+    assert not await asked(other)
+    assert await asked(first)  # it was asked before: nothing is lost by that
+    assert await scene.store.request_drain(second.id)
+
+
+async def test_of_two_that_are_asked_at_once_one_stays(scene: Scene):
+    specs = [MemberSpec(id=uuid4(), role="apinode", slot=f"n{n}", host="h") for n in range(2)]
+    for _ in range(5):
+        both = [await scene.store.register(spec, LEASE_S) for spec in specs]
+        told = await asyncio.gather(
+            *[scene.store.request_drain(one.id, spare_last=True) for one in both]
+        )
+        assert sorted(told) == [False, True]
+        for one in both:
+            await scene.store.end_lease(one.id, one.epoch, "over")
 
 
 async def test_a_new_incarnation_is_not_asked_to_drain(scene: Scene):

@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from tests.identity.people import project_user, user_token
+from tests.identity.people import admin_token, project_user, user_token
+from tests.web.conftest import assembled, client_of
 
 from holdfast.identity.service import Identity
 from holdfast.sim.memstore import MemStore
@@ -77,6 +78,38 @@ async def test_drain_asks_a_living_member_and_no_other(
     await store.end_lease(members[1].id, members[1].epoch, "killed")
     answer = await admin.post(f"/cluster/v1/members/{members[1].id}/drain")
     assert answer.status_code == 409
+
+
+@pytest.mark.parametrize("role", ["apinode", "conductor"])
+async def test_the_last_of_a_role_does_not_drain_unless_forced(
+    admin: httpx.AsyncClient, store: MemStore, role: str
+):
+    first, second = [
+        await store.register(MemberSpec(id=uuid4(), role=role, slot=f"{role}-{n}", host="h"), 60)
+        for n in (1, 2)
+    ]
+    assert (await admin.post(f"/cluster/v1/members/{first.id}/drain")).status_code == 202
+    answer = await admin.post(f"/cluster/v1/members/{second.id}/drain")
+    assert answer.status_code == 409
+    message = answer.json()["message"]
+    assert f"{role}-2 is the last {role} that is up" in message
+    assert "--force" in message
+    listed = (await admin.get("/cluster/v1/members", params={"role": role})).json()["members"]
+    assert [m["drain_requested"] for m in listed] == [True, False]
+    answer = await admin.post(f"/cluster/v1/members/{second.id}/drain?force=true")
+    assert answer.status_code == 202
+
+
+async def test_status_tells_what_products_find_wrong(
+    parts: AppParts, identity: Identity, members: list[Member]
+):
+    async def concerns(living: list[Member]) -> list[str]:
+        return [f"nobody serves fraud, though {len(living)} live"]
+
+    async with client_of(assembled(parts, concerns=concerns)) as client:
+        client.headers["X-Auth-Token"] = await admin_token(identity)
+        warnings = (await client.get("/cluster/v1/status")).json()["warnings"]
+    assert "nobody serves fraud, though 2 live" in warnings
 
 
 async def test_a_job_is_listed_shown_with_its_journal_and_cancelled(

@@ -75,7 +75,7 @@ async def test_an_event_says_who_did_what_to_which_object_and_for_whom(
     member = await store.register(
         MemberSpec(id=uuid4(), role="conductor", slot="conductor-1", host="h1"), 60.0
     )
-    answer = await admin.post(f"/cluster/v1/members/{member.id}/drain")
+    answer = await admin.post(f"/cluster/v1/members/{member.id}/drain?force=true")
     (event, first) = (await admin.get(URL)).json()["events"]
     assert first["kind"] == "member.registered"
     assert first["actor"] is None

@@ -92,7 +92,6 @@ class Breaker:
             self.state = BreakerState.OPEN
             self._open_until = now
 
-
     def left_alone(self, now: float) -> bool:
         """Whether it might have been asked for long, and was not."""
         return self.state is BreakerState.OPEN and self._open_until + FORGOTTEN_S <= now

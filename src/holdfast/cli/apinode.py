@@ -43,11 +43,14 @@ def run_node(data: Path, host: str | None, port: int | None) -> None:
     """
     import msgspec
 
+    from holdfast.ops.logs import configure
+    from holdfast.ops.settings import LogSettings
     from holdfast.serving.front.keys import KEY_FILE
     from holdfast.serving.node import Node
     from holdfast.serving.process import run
     from holdfast.serving.settings import read_settings
 
+    configure(LogSettings())
     settings = read_settings(data)
     http = settings.http
     if host is not None:
@@ -89,7 +92,8 @@ def drain(obj: Cli, node: str, force: bool, data: Path) -> None:
 
     The last node alive does not go: it looks at the others it knows ([node] peers).
     """
-    _show(obj, call_node(node, data, "POST", f"node/drain?force={int(force)}"))
+    document = call_node(node, data, "POST", f"node/drain?force={int(force)}")
+    _say(obj, document, f"{_named(node)} answers until balancers have noticed, and stops then")
 
 
 @apinode.command("out")
@@ -99,7 +103,8 @@ def drain(obj: Cli, node: str, force: bool, data: Path) -> None:
 @click.pass_obj
 def out(obj: Cli, node: str, force: bool, data: Path) -> None:
     """Take a node out of the pool: its probe says no, and it answers whoever comes (D17)."""
-    _show(obj, call_node(node, data, "POST", f"node/out?force={int(force)}"))
+    document = call_node(node, data, "POST", f"node/out?force={int(force)}")
+    _say(obj, document, f"{_named(node)} is out of the pool, and answers whoever comes")
 
 
 @apinode.command("back")
@@ -108,7 +113,10 @@ def out(obj: Cli, node: str, force: bool, data: Path) -> None:
 @click.pass_obj
 def back(obj: Cli, node: str, data: Path) -> None:
     """Bring a node back into the pool (D20)."""
-    _show(obj, call_node(node, data, "POST", "node/back"))
+    document = call_node(node, data, "POST", "node/back")
+    reason = document["reason"]
+    said = f"not back: {reason}" if reason else "back in the pool"
+    _say(obj, document, f"{_named(node)} is {said}")
 
 
 @apinode.command("peers")
@@ -132,6 +140,20 @@ def peers(obj: Cli, node: str, add: str | None, remove: str | None, data: Path) 
 
 def _show(obj: Cli, document: dict[str, Any]) -> None:
     obj.show(document, ["what", "is"], [[name, value] for name, value in document.items()])
+
+
+def _named(node: str) -> str:
+    """A node as it was named, with the scheme that was meant."""
+    from holdfast.serving.operating.api import node_url
+
+    return node_url(node)
+
+
+def _say(obj: Cli, document: dict[str, Any], line: str) -> None:
+    if obj.output == "table":
+        click.echo(line)
+    else:
+        _show(obj, document)
 
 
 def call_node(node: str, data: Path, method: str, path: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ from holdfast.errors import ConfigError
     type=click.FloatRange(0, 1),
     default=0.01,
     show_default=True,
-    help="Share of those answers that may be errors.",
+    help="Share of those answers that may be errors more than before.",
 )
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=300.0)
 @click.option("--force", is_flag=True, help="Even if there is one node only.")
@@ -86,10 +86,11 @@ def upgrade(
     watched. It stops at the first that fails, and the package goes back to what it was.
     """
     from holdfast.cli.package import admin_key
+    from holdfast.serving.operating.api import node_url
     from holdfast.serving.operating.progress import Progress, ProgressFile
     from holdfast.serving.operating.rolling import Options, Rolling, begin, wanted_of
 
-    urls = [url.strip().rstrip("/") for url in nodes.split(",") if url.strip()]
+    urls = [node_url(url) for url in nodes.split(",") if url.strip()]
     if len(set(urls)) != len(urls) or not urls:
         raise ConfigError("--nodes names each node once.")
     if len(urls) > 1 and not rolling:

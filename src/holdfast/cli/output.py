@@ -7,8 +7,8 @@ column alone, a line each, for a shell's loop.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Collection, Sequence
+from typing import Any, Final, cast
 
 import click
 
@@ -55,6 +55,11 @@ def text_of(cell: Any) -> str:
         return NOTHING
     if isinstance(cell, bool):
         return "yes" if cell else "no"
+    if isinstance(cell, list | tuple | set | frozenset):
+        return ", ".join(map(text_of, cast("Collection[Any]", cell))) or NOTHING
+    if isinstance(cell, dict):
+        members = cast("dict[Any, Any]", cell).items()
+        return ", ".join(f"{name}: {text_of(value)}" for name, value in members) or NOTHING
     if isinstance(cell, float):
         return f"{cell:.3f}".rstrip("0").rstrip(".")
     return " ".join(str(cell).split())

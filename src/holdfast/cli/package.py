@@ -72,7 +72,8 @@ def verify(obj: Cli, file: Path, trust: tuple[str, ...]) -> None:
         "endpoints": [endpoint.id for endpoint in opened.manifest.service.endpoints],
         "files": len(opened.manifest.files),
         "digest": opened.digest,
-        "signed_by": opened.signed_by,
+        "signed_by": opened.signer,
+        "trusted": opened.signed_by is not None,
     }
     obj.show(document, list(document), [list(document.values())])
 
@@ -92,11 +93,12 @@ def verify(obj: Cli, file: Path, trust: tuple[str, ...]) -> None:
 @click.pass_obj
 def deploy(obj: Cli, file: Path, nodes: str, quorum: int | None, data: Path) -> None:
     """Upload FILE to all nodes, load and test it there, then activate it (D4)."""
+    from holdfast.serving.operating.api import node_url
     from holdfast.serving.operating.deploy import deploy as deploy_to
     from holdfast.serving.packages.opening import Limits, open_package
 
     opened = open_package(file, Limits(), ())
-    urls = [url.strip() for url in nodes.split(",") if url.strip()]
+    urls = [node_url(url) for url in nodes.split(",") if url.strip()]
     wanted = len(urls) if quorum is None else quorum
     if not 1 <= wanted <= len(urls):
         raise ConfigError(f"--quorum is between 1 and {len(urls)}.")

@@ -21,7 +21,18 @@ BROKEN_SHOWN_MAX = 5
 MEMBER_ROLES = ("conductor", "engine", "api", "apinode")  # the gateway keeps no lease
 DEFAULT_GROUP = "default"  # how the group without a name is shown
 Document = dict[str, Any]
-MEMBER_COLUMNS = ("slot", "role", "state", "host", "zone", "group", "epoch", "lease", "version")
+MEMBER_COLUMNS = (
+    "slot",
+    "role",
+    "state",
+    "host",
+    "zone",
+    "group",
+    "epoch",
+    "lease",
+    "version",
+    "address",
+)
 
 
 @click.command()
@@ -116,6 +127,7 @@ def _member_row(member: Document) -> tuple[Any, ...]:
         member["epoch"],
         lease,
         member["version"],
+        member["address"],
     )
 
 
@@ -231,9 +243,10 @@ def _times(document: Document, now: float) -> list[str]:
 
 @click.command()
 @click.argument("member")
+@click.option("--force", is_flag=True, help="Even the last one of its role.")
 @click.pass_obj
-def drain(obj: Cli, member: str) -> None:
-    """Ask MEMBER (a slot or id) to hand over its work and leave."""
+def drain(obj: Cli, member: str, force: bool) -> None:
+    """Ask MEMBER (a slot or id) to hand over its work and leave; not the last of its role."""
     client = obj.client()
     found: Document = client.get("/members")
     chosen = [m for m in found["members"] if member in (m["slot"], m["id"])]
@@ -243,7 +256,9 @@ def drain(obj: Cli, member: str) -> None:
     if len(chosen) > 1:
         ids = ", ".join(f"{m['id']} on {m['host']}" for m in chosen)
         raise ClientError(f"several members are called {member!r}; name one by id: {ids}")
-    document: Document = client.post(f"/members/{chosen[0]['id']}/drain")
+    document: Document = client.post(
+        f"/members/{chosen[0]['id']}/drain" + ("?force=true" if force else "")
+    )
     obj.show(document, ("slot", "drain"), [(chosen[0]["slot"], "requested")])
     if obj.output == "table":
         click.echo(

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -51,10 +52,20 @@ def up(
 
     loaded = obj.load_aloud()
     datadir = DataDir(data_dir(loaded.settings, os.environ)).prepare()
+    if loaded.settings.apinode.processes:
+        _refuse_unsafe(datadir.root)
     with datadir.log("supervisor").open("a", buffering=1) as log:
         logs.configure(loaded.settings.logs, log, role="supervisor")
         system = System(loaded, datadir, _announce, _welcome)
         sys.exit(asyncio.run(system.run()))
+
+
+def _refuse_unsafe(root: Path) -> None:
+    """Raises ``ConfigError`` now, not in each API node again and again."""
+    from holdfast.serving.settings import read_settings
+    from holdfast.serving.workers.users import choose_user
+
+    choose_user(read_settings(root).workers.limits.user, [root])
 
 
 def _announce(text: str) -> None:

@@ -20,7 +20,7 @@ from holdfast.errors import HoldfastError
 _TAILS_MAX = 1000
 # Said by a node's front before any of the service's code has seen the query.
 _NO_SERVICE: Final = "UnknownServiceError"
-_NOT_HERE: Final = frozenset({_NO_SERVICE, "UnknownGenerationError"})
+_NOT_HERE: Final = frozenset({_NO_SERVICE, "UnknownGenerationError", "UnknownEndpointError"})
 _NOT_READY: Final = "NotServingError"
 _WORKERS_DIE: Final = "WorkerDiedError"
 
@@ -263,7 +263,8 @@ class Course:
         else:
             self._dispatch.instances.refused(attempt.instance, reason, now)
         if not self._live and not self._go_on(now, free=free, wait_s=0.0):
-            self._error = self._none("No instance answered")
+            which = "No instance that has it" if self._absent else "No instance"
+            self._error = self._none(f"{which} answered")
 
     def close(self, now: float) -> None:
         """The query is over: attempts still under way are given up."""

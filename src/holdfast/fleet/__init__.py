@@ -18,6 +18,7 @@ Invariants:
       costs the same whether there is something to do or not;
     - a node gets the new generation only while others of its zones before have it and are well;
       one that fails ends the rollout, and every node has the old one again;
+    - queries that failed with the old generation, too, are no fault of the new one;
     - whoever writes a rollout names it, so that one that was overtaken changes nothing any more;
     - of query keys, only digests are kept.
 

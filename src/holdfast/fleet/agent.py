@@ -19,11 +19,14 @@ import structlog
 
 from holdfast.errors import ConflictError, HoldfastError
 from holdfast.fleet.model import Actual, Generation, Pulled, Served, Service, Wanted
+from holdfast.fleet.tally import Tally
 from holdfast.serving.errors import FetchError, UnknownServiceError
 from holdfast.serving.generations.mapping import Entry
 from holdfast.serving.generations.mounted import Mounted
-from holdfast.serving.generations.registry import Registry, Runtime
+from holdfast.serving.generations.registry import Registry
+from holdfast.serving.generations.runtime import Runtime
 from holdfast.serving.generations.state import write_durably
+from holdfast.serving.operating.baseline import Counts
 from holdfast.serving.packages.fetch import fetch
 from holdfast.serving.packages.opening import open_package
 from holdfast.serving.settings import PackageSettings
@@ -64,7 +67,7 @@ class Agent:
         self._clock = clock
         self._managed = _read(self._file)
         self._errors: dict[tuple[UUID, UUID], tuple[str, float]] = {}  # since when
-        self._since: dict[UUID, tuple[UUID, float]] = {}
+        self._tallies: dict[UUID, Tally] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._writing = asyncio.Lock()
 
@@ -133,18 +136,18 @@ class Agent:
         if runtime is None or mounted is None:
             return Served(wanted=target, error=error)
         ident = self._row_of(service.name, mounted)
-        since = self._since.get(service.id)
-        if ident is not None and (since is None or since[0] != ident):
-            since = self._since[service.id] = (ident, self._clock())
-        counts = list(mounted.counts.values())
+        tally = self._tallies.setdefault(service.id, Tally())
+        tally.look(ident, _counts(mounted), self._clock())
         return Served(
             wanted=target,
             generation=ident,
             ready=runtime.ready,
             error=error,
-            serving_s=0.0 if since is None else self._clock() - since[1],
-            answers=sum(sum(one.statuses.values()) for one in counts),
-            errors=sum(n for one in counts for status, n in one.statuses.items() if status >= 500),
+            serving_s=self._clock() - tally.since_s,
+            answers=tally.now.answers,
+            errors=tally.now.errors,
+            recent=tally.recent,
+            before=tally.before,
         )
 
     def _row_of(self, service: str, mounted: Mounted) -> UUID | None:
@@ -232,7 +235,7 @@ class Agent:
         if name not in {n for i, n in self._managed.services.items() if i != ident}:
             await self._remove(name, self._imported(name))
         services = {i: n for i, n in self._managed.services.items() if i != ident}
-        self._since.pop(ident, None)
+        self._tallies.pop(ident, None)
         await self._keep(services=services)
 
     async def _remove(self, name: str, imported: Iterable[str]) -> None:
@@ -270,6 +273,14 @@ class Agent:
         async with self._writing:
             data = msgspec.json.encode(self._managed)
             await asyncio.to_thread(write_durably, self._file, data)
+
+
+def _counts(mounted: Mounted) -> Counts:
+    counts = list(mounted.counts.values())
+    return Counts(
+        answers=sum(sum(one.statuses.values()) for one in counts),
+        errors=sum(n for one in counts for status, n in one.statuses.items() if status >= 500),
+    )
 
 
 def _read(file: Path) -> Managed:

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 
+from holdfast.serving.operating.baseline import Counts
+
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """A package, by address and digest (SHA-256 of the archive, in hex)."""
@@ -63,6 +65,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
     ``error``: why it has not got that. ``serving_s``: for how long ``generation`` has had the
     queries; ``answers`` and ``errors`` (status 500 or more) are what it gave since it was loaded.
+    ``recent``: what of these it gave in the last minute; ``before``: what the generation that was
+    there before gave in its last one.
     """
 
     wanted: UUID
@@ -72,6 +76,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     serving_s: float = 0.0
     answers: int = 0
     errors: int = 0
+    recent: Counts = Counts()
+    before: Counts = Counts()
 
 
 class Actual(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from holdfast.fleet.model import NodeView, Served, Service
+from holdfast.serving.operating.baseline import Counts, are_too_many, errors_allowed
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +24,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     ``ready_min``: nodes that must be well at the end; None: all that live. ``watch_s``: how long
     a node answers queries before it is called well. ``errors_max``: the share of answers that may
-    be errors.
+    be errors more than it was with the old generation.
     """
 
     ready_min: int | None = None
@@ -65,10 +66,11 @@ def advance(service: Service, nodes: Sequence[NodeView], terms: Terms) -> Verdic
     if target is None:
         return formed(service, nodes, terms)
     mine = sorted(_of(service, nodes), key=lambda node: (node.zone, node.slot, node.id.bytes))
+    before = _before(service, mine, target)
     for node in mine:
-        if node.id in service.moved and (fault := _fault(service, node, target, terms)):
+        if node.id in service.moved and (fault := _fault(service, node, target, terms, before)):
             return Broken(fault)
-    left = [node for node in mine if not _is_well(service, node, target, terms)]
+    left = [node for node in mine if not _is_well(service, node, target, terms, before)]
     if not left:
         return _enough(len(mine), len(mine), terms)
     under_way = [node for node in left if node.id in service.moved]
@@ -89,8 +91,9 @@ def formed(service: Service, nodes: Sequence[NodeView], terms: Terms) -> Verdict
     """Whether so many nodes as wanted serve ``service.generation``."""
     mine = _of(service, nodes)
     target = service.generation
-    ready = sum(_is_well(service, node, target, terms) for node in mine)
-    faults = [fault for node in mine if (fault := _fault(service, node, target, terms))]
+    before = _before(service, mine, target)
+    ready = sum(_is_well(service, node, target, terms, before) for node in mine)
+    faults = [fault for node in mine if (fault := _fault(service, node, target, terms, before))]
     needed = len(mine) if terms.ready_min is None else terms.ready_min
     if faults and len(mine) - len(faults) < max(needed, 1):
         return Broken(faults[0])
@@ -119,23 +122,48 @@ def _enough(ready: int, living: int, terms: Terms) -> Verdict:
     return Pending(f"{ready} of {needed} API nodes are ready ({living} are members)")
 
 
-def _fault(service: Service, node: NodeView, target: UUID, terms: Terms) -> str:
+def _before(service: Service, nodes: Sequence[NodeView], target: UUID) -> list[Counts]:
+    """What another generation answered: where it still does, and where it did before.
+
+    Some queries fail whoever answers them; the new generation is judged by what is more than that.
+    """
+    now, recent, before = Counts(), Counts(), Counts()
+    for node in nodes:
+        served = node.served(service.id)
+        if served is None:
+            continue
+        if served.generation == target:
+            before += served.before
+        else:
+            now += Counts(served.answers, served.errors)
+            recent += served.recent
+    return [now, recent, before]
+
+
+def _fault(
+    service: Service, node: NodeView, target: UUID, terms: Terms, before: Sequence[Counts]
+) -> str:
     """Why a node fails its gate, if it does."""
     served = node.served(service.id)
     if served is None or served.wanted != target:
         return ""
     if served.error:
         return f"{node.label}: {served.error}"
-    if served.generation == target and _errs(served, terms):
+    if served.generation == target and _errs(served, terms, before):
+        allowed = errors_allowed(_found(served), before, terms.errors_max)
         return (
             f"{node.label}: {served.errors} of {served.answers} queries were answered with errors; "
-            f"at most {terms.errors_max:.1%} may be"
+            f"by what there was before, at most {allowed:.1%} may be"
         )
     return ""
 
 
-def _errs(served: Served, terms: Terms) -> bool:
-    return served.errors > terms.errors_max * served.answers
+def _errs(served: Served, terms: Terms, before: Sequence[Counts]) -> bool:
+    return are_too_many(_found(served), before, terms.errors_max)
+
+
+def _found(served: Served) -> Counts:
+    return Counts(served.answers, served.errors)
 
 
 def _answers(service: Service, node: NodeView) -> bool:
@@ -143,7 +171,9 @@ def _answers(service: Service, node: NodeView) -> bool:
     return served is not None and served.ready and served.generation is not None
 
 
-def _is_well(service: Service, node: NodeView, target: UUID, terms: Terms) -> bool:
+def _is_well(
+    service: Service, node: NodeView, target: UUID, terms: Terms, before: Sequence[Counts]
+) -> bool:
     served = node.served(service.id)
     return (
         served is not None
@@ -152,5 +182,5 @@ def _is_well(service: Service, node: NodeView, target: UUID, terms: Terms) -> bo
         and served.ready
         and not served.error
         and served.serving_s >= terms.watch_s
-        and not _errs(served, terms)
+        and not _errs(served, terms, before)
     )

@@ -34,6 +34,16 @@ class Readings(Collector):
             yield GaugeMetricFamily(name, text, value=reading())
 
 
+class Paged(Collector):
+    """What somebody else tells as a page, read when somebody asks."""
+
+    def __init__(self, page: Callable[[], bytes]) -> None:
+        self._page = page
+
+    def collect(self) -> Iterator[Metric]:
+        yield from text_string_to_metric_families(self._page().decode())
+
+
 def registry(
     role: str, gauges: Mapping[str, tuple[str, Reading]] | None = None
 ) -> CollectorRegistry:

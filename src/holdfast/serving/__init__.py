@@ -26,8 +26,10 @@ Invariants:
   given to a generation ends there (D12, D13).
 - Everything that can wait has a bound: bodies, queues, deadlines, connections, restarts.
 - A node that drains goes on answering for as long as balancers need to notice (D17).
+- A process that takes over from another accepts nothing before it serves all that the other does.
 
 Proved by: ``tests/serving/test_node.py``, ``tests/e2e/serving/test_zero_loss.py``,
+``tests/e2e/serving/test_in_place.py``,
 ``tests/serving/test_hostile_packages.py``, ``tests/serving/test_hostile_queries.py``,
 ``tests/compat/serving/test_dataikuapi.py``.
 """

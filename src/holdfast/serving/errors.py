@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import orjson
 
 from holdfast.errors import (
@@ -11,6 +13,8 @@ from holdfast.errors import (
     NotFoundError,
     UnavailableError,
 )
+
+_TEXT_CHARS_MAX: Final = 4000
 
 
 class PackageError(InvalidInputError):
@@ -61,6 +65,12 @@ class UnknownGenerationError(NotFoundError):
     code = "no_such_generation"
 
 
+class UnknownEndpointError(NotFoundError):
+    """The generation has no such endpoint; another node's may have it."""
+
+    code = "no_such_endpoint"
+
+
 class QueryError(InvalidInputError):
     """The query does not fit its endpoint; the message says what would."""
 
@@ -72,6 +82,20 @@ class BodyTooLargeError(InvalidInputError):
 
     code = "too_large"
     status = 413
+
+
+class DiskError(HoldfastError):
+    """The node's disk does not take what is to be kept; nothing of it was."""
+
+    code = "disk"
+    status = 507
+
+
+class AnswerTooLargeError(HoldfastError):
+    """The endpoint's answer is larger than this node sends."""
+
+    code = "answer_too_large"
+    status = 500
 
 
 class QueueFullError(HoldfastError):
@@ -104,12 +128,25 @@ class WorkerDiedError(HoldfastError):
 
 
 def error_body(error: BaseException) -> tuple[int, bytes]:
-    """(status, body) of an error, as dataikuapi reads it."""
+    """(status, body) of an error, as dataikuapi reads it. Never raises, whatever the error is."""
+    status, kind, text = 500, type(error).__name__, text_of(error)
     if isinstance(error, HoldfastError):
-        status, kind, text = error.status, type(error).__name__, error.message
+        status = error.status
     elif isinstance(error, MemoryError):
-        status, kind, text = 500, "MemoryError", "The endpoint needs more memory than it may use."
-    else:
-        status, kind, text = 500, type(error).__name__, str(error) or type(error).__name__
-    text = text[:4000]
-    return status, orjson.dumps({"errorType": kind, "message": text, "detailedMessage": text})
+        kind, text = "MemoryError", "The endpoint needs more memory than it may use."
+    document = {"errorType": encodable(kind), "message": text, "detailedMessage": text}
+    return status, orjson.dumps(document)
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says, not longer than a client needs; user code's may fail to say it."""
+    try:
+        text = error.message if isinstance(error, HoldfastError) else str(error)
+        return encodable(text[:_TEXT_CHARS_MAX] or type(error).__name__)
+    except Exception:  # noqa: BLE001 - its __str__ is the author's
+        return encodable(type(error).__name__)
+
+
+def encodable(text: str) -> str:
+    """The text with what UTF-8 has no bytes for (lone surrogates) written out."""
+    return str(text).encode("utf-8", "backslashreplace").decode()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-import shutil
 import socket
 import stat
 import time
@@ -27,16 +26,20 @@ from holdfast.serving.front.admin import BASE as ADMIN
 from holdfast.serving.front.admin import Admin
 from holdfast.serving.front.answers import Answer, json_answer
 from holdfast.serving.front.audit import Audit
-from holdfast.serving.front.http import Connection, Request, Sink
+from holdfast.serving.front.http import Connection
 from holdfast.serving.front.keys import KEY_VARIABLE, AdminKeys
 from holdfast.serving.front.metrics import CONTENT_TYPE, text
 from holdfast.serving.front.openapi import openapi
 from holdfast.serving.front.queries import BASE as PUBLIC
 from holdfast.serving.front.queries import Queries, path_of
+from holdfast.serving.front.request import Request, Sink
+from holdfast.serving.front.room import Room
 from holdfast.serving.generations.mounted import Mounter, WorkerSettings
 from holdfast.serving.generations.registry import Registry
+from holdfast.serving.handover import Succession
 from holdfast.serving.packages.store import PackageStore
 from holdfast.serving.peers import LOOK_S, NODES_PATH, Peers
+from holdfast.serving.pool.scratch import remove
 from holdfast.serving.pool.spawner import Spawner
 from holdfast.serving.presence import Presence
 from holdfast.serving.settings import FILE as SETTINGS_FILE
@@ -57,9 +60,9 @@ class Node:
 
     def __init__(self, data: Path, settings: NodeSettings) -> None:
         self.settings = settings.http
-        self.connections: set[Connection] = set()
+        self.room = Room(settings.http)
+        self.connections = self.room.connections
         self.closing = False  # every answer is the last of its connection
-        self.held_bytes = 0
         self.stopped: asyncio.Event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._scratch = _fresh(data / "scratch", os.getpid())
@@ -70,22 +73,25 @@ class Node:
             packages.trusted_keys,
             signed_only=packages.signed_only,
         )
-        self._spawner = Spawner(self._scratch, settings.workers.libraries)
+        self._spawner = Spawner(
+            self._scratch, settings.workers.libraries, settings.workers.node_max
+        )
         workers, self.warnings = _as_whom(settings, data)
         mounter = Mounter(store, self._spawner, workers, settings.connections)
         self.registry = Registry(data / "services", store, mounter)
         self._audit = Audit(data / "audit", settings.audit)
-        self._queries = Queries(self.registry, self._audit, self._loop.time)
+        self._queries = Queries(self.registry, self._audit, time.monotonic)
         self.peers = Peers(data, settings.node, self._loop.time)
-        self.presence = Presence(
-            data, self.peers, settings.node.zone, lambda: self.registry.settled
-        )
+        zone, clock = settings.node.zone, self._loop.time
+        self.presence = Presence(data, self.peers, zone, lambda: self.registry.settled, clock)
         self.replace: Callable[[], None] | None = None  # puts a successor in its place
+        self.succession = Succession()
         self._zone = settings.node.zone
         self._workers_user = workers.limits.user or pwd.getpwuid(os.geteuid()).pw_name
+        self._keys = AdminKeys(data, os.environ.get(KEY_VARIABLE, ""))
         self._admin = Admin(
             self.registry,
-            AdminKeys(data, os.environ.get(KEY_VARIABLE, "")),
+            self._keys,
             packages,
             self._scratch,
             self,
@@ -96,32 +102,69 @@ class Node:
 
     # ---- life ----------------------------------------------------------------------------------
 
-    async def start(self, listening: socket.socket | None = None) -> None:
-        """Listen at once (the probe says no), then load what was served before.
+    async def start(self) -> None:
+        """Listen at once (the probe says no), and load what was served before.
 
-        Raises ``ConfigError`` if the port cannot be had, ``LoadError`` if no worker can be forked.
+        Returns when all is loaded or has failed, or ``loading_max_s`` are over: the probe waits
+        no longer for the rest, which goes on loading. Raises ``ConfigError`` if the port cannot be
+        had, ``LoadError`` if no worker can be forked.
         """
         await self._spawner.start()
+        await self.accept(self._listen())
+        loading = self._loop.create_task(self.registry.start())
+        stopped = self._loop.create_task(self.stopped.wait())
+        await asyncio.wait(
+            {loading, stopped},
+            timeout=self.settings.loading_max_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        stopped.cancel()
+        if loading.done():
+            loading.result()
+        else:
+            self._tasks.append(loading)
+        self.registry.settled = True
+
+    async def load(self) -> None:
+        """Load what the disk says now, and listen to nobody yet: as a successor does.
+
+        Raises ``ConfigError``, ``LoadError``.
+        """
+        await self._spawner.start()
+        await self.registry.follow()
+        self.registry.settled = True
+
+    async def accept(self, listening: socket.socket) -> None:
+        """Take connections; raises ``ConfigError`` if the port cannot be had."""
+        self._keys.read()  # an older process may have changed them
         try:
             self._server = await self._loop.create_server(
-                lambda: Connection(self, self._loop.time),
-                sock=listening if listening is not None else self._listen(),
-                backlog=_BACKLOG,
+                lambda: Connection(self, self._loop.time), sock=listening, backlog=_BACKLOG
             )
         except OSError as error:
-            raise ConfigError(f"{self.address()} cannot be listened on: {error}.") from None
+            raise self._no_port(error) from None
         if self.settings.host not in _ANYWHERE:
             self.peers.here(f"http://{self.address()}")
-        self._tasks.append(self._loop.create_task(self._sweep()))
-        await self.registry.start()
-        self._tasks.append(self._loop.create_task(self._heal()))
-        self._tasks.append(self._loop.create_task(self._look()))
+        for work in (self._sweep(), self._heal(), self._look()):
+            self._tasks.append(self._loop.create_task(work))
+
+    @property
+    def accepting(self) -> bool:
+        """Whether it has begun to take connections."""
+        return self._server is not None
+
+    def _no_port(self, error: OSError) -> ConfigError:
+        return ConfigError(f"{self.address()} cannot be listened on: {error}.")
 
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((self.settings.host, self.settings.port))
+        try:
+            listening.bind((self.settings.host, self.settings.port))
+        except OSError as error:
+            listening.close()
+            raise self._no_port(error) from None
         return listening
 
     @property
@@ -186,7 +229,7 @@ class Node:
         await self._spawner.stop()
         await self.peers.close()
         await asyncio.to_thread(self._audit.close)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        remove(self._scratch)
         current = asyncio.current_task()
         for task in self._tasks:
             if task is not current:
@@ -196,7 +239,7 @@ class Node:
     async def _heal(self) -> None:
         while True:
             await asyncio.sleep(_HEAL_S)
-            await self.registry.heal()
+            self.registry.heal()
 
     async def _look(self) -> None:
         while True:
@@ -209,11 +252,19 @@ class Node:
             now = self._loop.time()
             for connection in list(self.connections):
                 connection.close_stale(now)
+            self.presence.look()
 
     # ---- requests ------------------------------------------------------------------------------
 
     def sink(self, request: Request) -> Sink | None:
         return self._admin.sink(request) if b"/admin/" in request.url else None
+
+    def admit(self, request: Request) -> None:
+        """Raises unless whoever shows this head may send a long body."""
+        if path_of(request.url).startswith(ADMIN):
+            self._admin.check(request)
+        else:
+            self._queries.admit(request)
 
     def query(self, connection: Connection, request: Request) -> bool:
         if request.method == b"POST" and b"public/api/v1/" in request.url:
@@ -234,7 +285,7 @@ class Node:
         if path == "metrics":
             if connection.peer not in _HERE:
                 self._admin.check(request)
-            return Answer(200, text(self.registry, self._gauges()), CONTENT_TYPE)
+            return Answer(200, self.metrics(), CONTENT_TYPE)
         parts = path.removeprefix(PUBLIC).split("/")
         if path.startswith(PUBLIC) and len(parts) >= 2:
             return self._of_service(parts, request)
@@ -242,6 +293,10 @@ class Node:
             "Queries are below /public/api/v1/, the admin API below /admin/api/, the probe is "
             "/isAlive/."
         )
+
+    def metrics(self) -> bytes:
+        """What is counted, in Prometheus' text format."""
+        return text(self.registry, self._gauges(), self._queries.refused)
 
     def _alive(self) -> Answer:
         why = self.presence.why_not()
@@ -251,17 +306,15 @@ class Node:
         """Documents of one service: OpenAPI, and whether it would answer."""
         runtime = self.registry.get(parts[0])
         if parts[1:] == ["swagger"]:
-            mounted = runtime.choose(None)
-            self._queries.authorise(mounted, request.authorization)
-            return json_answer(openapi(mounted))
+            return json_answer(openapi(self._queries.shown(runtime, request)))
         if parts[1:] in (["isReady"], ["v2", "health", "ready"]):
             ready = runtime.ready and not self.presence.why_not()
-            reason = None if runtime.ready else runtime.why_not()
+            reason = None if runtime.ready else self._queries.why_not(runtime, request)
             return json_answer({"ready": ready, "reason": reason}, 200 if ready else 503)
         if parts[1:] == ["v2", "health", "live"]:
             return json_answer({"live": True})
         if len(parts) == 4 and parts[1:3] == ["v2", "models"]:
-            mounted = runtime.choose(None)
+            mounted = self._queries.shown(runtime, request)
             mounted.pool.check(parts[3], "infer")
             return json_answer(
                 {
@@ -290,6 +343,8 @@ class Node:
             "warnings": self.warnings,
             "zone": self._zone,
             "nodes": self.peers.urls(),
+            "loading": self.registry.loading(),
+            "successor": msgspec.to_builtins(self.succession),
             "drainNoticeS": self.settings.drain_notice_s,
         }
 
@@ -297,7 +352,8 @@ class Node:
         shipper = self._audit.shipper
         return {
             "connections": len(self.connections),
-            "held_bytes": self.held_bytes,
+            "held_bytes": self.room.held_bytes,
+            "unsent_bytes": self.room.unsent_bytes,
             "alive": float(not self.presence.why_not()),
             "audit_written": self._audit.written,
             "audit_dropped": self._audit.dropped,
@@ -326,7 +382,7 @@ def _fresh(folder: Path, pid: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         if not Path(f"/proc/{old.name}").exists() or old.name == str(pid):
-            shutil.rmtree(old, ignore_errors=True)
+            remove(old)
     mine = folder / str(pid)
     mine.mkdir()
     return mine

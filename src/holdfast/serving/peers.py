@@ -1,8 +1,9 @@
 """Which other nodes there are: told by the operator, and learned from those (D10, D11).
 
-A list names who gets queries and their keys, so it grows by two ways only: the operator tells a
-node (``[node] peers``, or a URL a line in ``nodes.txt``, which the admin API writes), or a node
-that the operator told of names another. What was learned is passed on only while we reach it
+A list names who gets queries and their keys, so it grows by three ways only: the operator tells a
+node (``[node] peers``, or a URL a line in ``nodes.txt``, which the admin API writes), its control
+plane does (``members.txt``, so that a node that starts without it has what it was told last), or
+a node that was told of names another. What was learned is passed on only while we reach it
 ourselves, so that a node that is gone for good is forgotten by all within half a minute.
 """
 
@@ -20,12 +21,13 @@ import msgspec
 from yarl import URL
 
 from holdfast.errors import InvalidInputError, NotFoundError
-from holdfast.serving.generations.state import write_durably
+from holdfast.serving.generations.state import disk_errors, write_durably
 from holdfast.serving.settings import PlaceSettings
 
 NODES_PATH: Final = "nodes"
 LOOK_S: Final = 5.0
 _FILE: Final = "nodes.txt"
+_MEMBERS_FILE: Final = "members.txt"
 _FORGET_S: Final = 30.0
 _TIMEOUT_S: Final = 2.0
 _NODES_MAX: Final = 1000
@@ -58,8 +60,10 @@ class Peers:
         self.id = secrets.token_hex(8)
         self._clock = clock
         self._file = data / _FILE
+        self._members_file = data / _MEMBERS_FILE
         self._configured = [checked(one) for one in settings.peers]
         self._own = checked(settings.url) if settings.url else ""
+        self._members = _read(self._members_file)
         self._mine: set[str] = set()  # URLs that led back to us
         self._heard: set[str] = set()
         self._reached: dict[str, float] = {}
@@ -73,7 +77,7 @@ class Peers:
         """All nodes, this one among them."""
         since = self._clock() - _FORGET_S
         learned = [url for url, when in self._reached.items() if when >= since]
-        found = dict.fromkeys([*self._told(), *sorted(learned)])
+        found = dict.fromkeys([*self._told(), *self._members, *sorted(learned)])
         if self._own and not self._mine.intersection(found):
             found[self._own] = None
         return tuple(sorted(found))
@@ -82,18 +86,13 @@ class Peers:
         return [*self._configured, *self._added()]
 
     def _added(self) -> list[str]:
-        """Of the file, read anew: whoever deploys nodes may write it. What is no URL is nothing."""
-        found: list[str] = []
-        with contextlib.suppress(OSError, UnicodeError):
-            for line in self._file.read_text("utf-8").splitlines()[:_NODES_MAX]:
-                with contextlib.suppress(InvalidInputError):
-                    found.append(checked(line))
-        return found
+        """Of the file, read anew: whoever deploys nodes may write it."""
+        return _read(self._file)
 
     # ---- what the operator tells ---------------------------------------------------------------
 
     async def add(self, url: str) -> None:
-        """Keep one more; raises ``InvalidInputError``."""
+        """Keep one more; raises ``InvalidInputError``, ``DiskError``."""
         told = checked(url)
         if len(self._told()) >= _NODES_MAX:
             raise InvalidInputError(f"A node knows at most {_NODES_MAX} others.")
@@ -101,23 +100,39 @@ class Peers:
             await self._keep([*self._added(), told])
 
     async def remove(self, url: str) -> None:
-        """Forget one that was added; raises ``NotFoundError``."""
+        """Forget one that was added; raises ``NotFoundError``, ``DiskError``."""
         told = checked(url)
         if told not in self._added():
-            raise NotFoundError(f"{told} was not added here: look into [node] peers.")
+            raise NotFoundError(f"{told} was not added here: look into [node] peers, or drain it.")
         await self._keep([one for one in self._added() if one != told])
-        self._reached.pop(told, None)
-        self._heard.discard(told)
+        self._forget(told)
 
     async def _keep(self, added: list[str]) -> None:
-        data = "".join(f"{url}\n" for url in added).encode()
-        await asyncio.to_thread(write_durably, self._file, data, 0o644)
+        await _write(self._file, added)
+
+    def _forget(self, url: str) -> None:
+        self._reached.pop(url, None)
+        self._heard.discard(url)
+
+    # ---- what the control plane tells ----------------------------------------------------------
+
+    async def follow(self, urls: Iterable[str]) -> None:
+        """These are its members now, ours among them or not; who is none any more is forgotten.
+
+        Raises ``DiskError``: then it is so all the same, for as long as this process runs.
+        """
+        members = sorted({checked(url) for url in urls})[:_NODES_MAX]
+        for url in set(self._members) - set(members):
+            self._forget(url)
+        self._members = members
+        if _read(self._members_file) != members:
+            await _write(self._members_file, members)
 
     # ---- what is learned -----------------------------------------------------------------------
 
     async def look(self) -> None:
         """Ask all that we were told or heard of, then those that they name."""
-        first = {*self._told(), *self._heard}
+        first = {*self._told(), *self._members, *self._heard}
         heard = self._take(await self._ask(first))
         heard |= self._take(await self._ask(sorted(heard - first)[:_NODES_MAX]))
         self._heard = set(sorted(heard)[:_NODES_MAX])
@@ -173,6 +188,22 @@ class Peers:
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+def _read(file: Path) -> list[str]:
+    """A URL a line. What is no URL is nothing, and so is a file that cannot be read."""
+    found: list[str] = []
+    with contextlib.suppress(OSError, UnicodeError):
+        for line in file.read_text("utf-8").splitlines()[:_NODES_MAX]:
+            with contextlib.suppress(InvalidInputError):
+                found.append(checked(line))
+    return found
+
+
+async def _write(file: Path, urls: Iterable[str]) -> None:
+    data = "".join(f"{url}\n" for url in urls).encode()
+    with disk_errors():
+        await asyncio.to_thread(write_durably, file, data, 0o644)
 
 
 def _trusted(teller: str, urls: Iterable[str]) -> Iterable[str]:

@@ -9,19 +9,28 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
 from holdfast.serving.handover import (
+    ACCEPTS,
+    AGAIN,
+    GO,
     Inherited,
+    Line,
+    Succession,
+    SuccessionError,
+    Successor,
     inherited,
     listening_of,
     lock,
-    start_successor,
-    tell_ready,
+    what_is_lost,
 )
 from holdfast.serving.node import Node
 from holdfast.serving.settings import NodeSettings
+
+_ACCEPT_S: Final = 30.0
 
 
 def run(
@@ -30,7 +39,8 @@ def run(
     """Run until drained or stopped; ``ready`` is called once it listens and has loaded.
 
     ``argv``: the words after ``holdfast`` that start a node like this one. Raises
-    ``ConfigError`` if another node has the data directory, or the port.
+    ``ConfigError`` if another node has the data directory, or the port; ``SuccessionError`` if
+    this was to succeed an older process, and could not.
     """
     data.mkdir(parents=True, exist_ok=True)
     left = inherited()
@@ -60,7 +70,7 @@ class _Process:
         self._argv = argv
         self._held = held
         self._tasks: set[asyncio.Task[None]] = set()
-        self._succeeding = False
+        self._succeeding: asyncio.Task[None] | None = None
 
     async def run(self, left: Inherited | None, ready: Callable[[Node], None]) -> None:
         node = self._node
@@ -70,40 +80,114 @@ class _Process:
         loop.add_signal_handler(signal.SIGUSR2, self._succeed)
         node.replace = self._succeed
         try:
-            await node.start(listening_of(left) if left is not None else None)
-            ready(node)
-            if left is not None:
-                tell_ready(left)
+            if left is None:
+                await node.start()
+            else:
+                await self._take_over(left)
+            if not node.stopped.is_set():
+                ready(node)
             await node.stopped.wait()
         finally:
             await node.stop()
+            if self._tasks:
+                await asyncio.wait(self._tasks)  # a successor that waits ends with us
 
     def _stop(self) -> None:
-        if self._node.presence.draining:
+        if self._succeeding is not None:
+            self._succeeding.cancel()
+        if self._node.presence.draining or not self._node.accepting:
             self._later(self._node.stop())
-        self._node.begin_drain()
+        else:
+            self._node.begin_drain()
+
+    # ---- as the older one ----------------------------------------------------------------------
 
     def _succeed(self) -> None:
-        if not self._succeeding and not self._node.presence.draining:
-            self._succeeding = True
-            self._later(self._hand_over())
+        node = self._node
+        if self._succeeding is None and node.accepting and not node.presence.draining:
+            node.succession = Succession("loading")
+            self._succeeding = self._later(self._hand_over())
 
     async def _hand_over(self) -> None:
         node = self._node
-        node.registry.frozen = True
+        timeout_s = node.settings.successor_max_s
+        known = node.registry.changes  # what it reads is at least as new
+        successor = None
         try:
-            if await start_successor(self._argv, node.listening_fd(), self._held):
-                node.begin_drain(succeeded=True)
-                return
-            sys.stderr.write("holdfast: the successor did not start; this process goes on\n")
+            async with asyncio.timeout(timeout_s):
+                successor = await Successor.start(self._argv, node.listening_fd(), self._held)
+                await self._agree(successor.line, known)
+            node.succession = Succession("done")
+            node.begin_drain(succeeded=True)
+            return
+        except TimeoutError:
+            reason = f"It was not ready within {timeout_s:g} s."
         except OSError as error:
-            sys.stderr.write(f"holdfast: no successor can be started: {error}\n")
-        self._succeeding = node.registry.frozen = False
+            reason = f"It cannot be started: {error}."
+        except SuccessionError as error:
+            reason = error.message
+        finally:
+            if successor is not None and node.succession.state != "done":
+                node.registry.thaw()
+                await successor.end()
+            self._succeeding = None
+        node.succession = Succession("failed", reason)
+        sys.stderr.write(f"holdfast: the successor did not take over. {reason} We go on.\n")
 
-    def _later(self, work: Coroutine[None, None, None]) -> None:
+    async def _agree(self, line: Line, known: int) -> None:
+        """Returns once the successor accepts; raises ``SuccessionError`` if it is not fit."""
+        registry = self._node.registry
+        while True:
+            loaded = await line.hear_loaded()
+            if registry.changes == known:
+                if lost := what_is_lost(registry.serving(), loaded):
+                    raise SuccessionError(lost)
+                await registry.freeze()
+                if registry.changes == known:
+                    break
+                registry.thaw()
+            known = registry.changes
+            await line.say(AGAIN)
+        async with asyncio.timeout(_ACCEPT_S):
+            await line.say(GO)
+            if await line.hear() != ACCEPTS:
+                raise SuccessionError("It ended before it accepted queries: its log says why.")
+
+    # ---- as the successor ----------------------------------------------------------------------
+
+    async def _take_over(self, left: Inherited) -> None:
+        """Load, and accept once the older process says so; raises ``SuccessionError``."""
+        node = self._node
+        loop = asyncio.get_running_loop()
+        line = await Line.to_the_older(left)
+        stopped = loop.create_task(node.stopped.wait())
+        try:
+            while True:
+                word = loop.create_task(line.hear())
+                loading = loop.create_task(node.load())
+                await asyncio.wait({loading, word, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if not loading.done():
+                    loading.cancel()
+                    raise SuccessionError("The older process went on, or ended: this one ends.")
+                loading.result()
+                await line.say(node.registry.loaded())
+                await asyncio.wait({word, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                told = word.result() if word.done() else ""
+                if told == GO:
+                    break
+                if told != AGAIN:
+                    raise SuccessionError("The older process goes on, and says why: this one ends.")
+            await node.accept(listening_of(left))
+            await line.say(ACCEPTS)
+        finally:
+            stopped.cancel()
+            line.close()
+
+    def _later(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _raise_open_files() -> None:

@@ -20,18 +20,25 @@ FILE: Final = "apinode.toml"
 
 
 class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The port. ``drain_notice_s``: how long a draining node goes on, so that balancers notice."""
+    """The port. ``drain_notice_s``: how long a draining node goes on, so that balancers notice.
+
+    ``request_timeout_s``: for a body to come, or an answer to be read; a second more for each
+    10 kB of it. ``connections_max``: beyond it, idle ones give way, and some are for the probe.
+    """
 
     host: str = "127.0.0.1"
     port: int = 12_000
     body_bytes_max: int = 16 << 20
-    bodies_bytes_max: int = 512 << 20  # of all that are being received or wait
+    bodies_bytes_max: int = 512 << 20  # of all whose queries have no answer yet
     header_bytes_max: int = 32 << 10
     connections_max: int = 10_000
+    head_timeout_s: float = 10.0  # from the connection, or a request's first byte, to its head
     request_timeout_s: float = 30.0
     keepalive_s: float = 600.0
     drain_notice_s: float = 10.0
     drain_max_s: float = 60.0
+    loading_max_s: float = 120.0  # the probe of a node that starts waits no longer for a service
+    successor_max_s: float = 900.0  # to load everything, when it is to take this node's place
 
 
 class PlaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

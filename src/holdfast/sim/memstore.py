@@ -121,9 +121,19 @@ class MemMembers:
             del self._t.members[key]
         return len(old)
 
-    async def request_drain(self, member: UUID) -> bool:
+    async def request_drain(self, member: UUID, *, spare_last: bool = False) -> bool:
         row = self._t.members.get(member)
         if row is None or row.gone:
+            return False
+        now, which = self._t.clock(), (row.spec.role, row.spec.group)
+        staying = [
+            key
+            for key, one in self._t.members.items()
+            if (one.spec.role, one.spec.group) == which
+            and (one.state is MemberState.UP and not one.drain_requested)
+            and one.lease_until > now
+        ]
+        if spare_last and staying == [member]:
             return False
         row.drain_requested = True
         self._tell(row, "member.drain_requested")

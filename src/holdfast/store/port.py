@@ -67,8 +67,12 @@ class MemberStore(Protocol):
         """End one incarnation's lease now (an obituary, or a member that leaves)."""
         ...
 
-    async def request_drain(self, member: UUID) -> bool:
-        """Ask a member to drain; it learns of it with its next renewal."""
+    async def request_drain(self, member: UUID, *, spare_last: bool = False) -> bool:
+        """Ask a member to drain; it learns of it with its next renewal.
+
+        ``spare_last``: not if it is the last of its role and group that is up and was not
+        asked before. Of two asked at the same moment, the second one counts without the first.
+        """
         ...
 
     async def mark_draining(self, member: UUID, epoch: int) -> bool:

@@ -20,6 +20,7 @@ from holdfast.identity import api as identity_api
 from holdfast.identity.catalog import Catalog, Service
 from holdfast.identity.policy import PolicyRegistry
 from holdfast.identity.service import Identity
+from holdfast.store.model import Member
 from holdfast.store.port import Store, Waker
 from holdfast.web import cluster, errors, probes
 from holdfast.web.apis import Api
@@ -46,6 +47,10 @@ async def _no_remarks(_node: UUID) -> list[str]:
     return []
 
 
+async def _no_concerns(_members: list[Member]) -> list[str]:
+    return []
+
+
 def _no_broker() -> None:
     return None
 
@@ -57,7 +62,8 @@ class AppParts:
     ``apis``: the products' (identity and cluster are added here). ``ports``: local TCP
     port -> name of the API at its root. ``registered``: whether this process is a member
     whose lease can be trusted. ``find_node``: node name or UUID -> UUID;
-    ``remarks``: what is to be said of a node with a job. ``lease_s``: that of members.
+    ``remarks``: what is to be said of a node with a job; ``concerns``: of the living members.
+    ``lease_s``: that of members.
     ``waker``: told when the event log grows.
     ``broker``: what the status shows of it.
     """
@@ -71,6 +77,7 @@ class AppParts:
     registered: Callable[[], bool] = _always
     find_node: cluster.FindNode = _no_node
     remarks: cluster.Remarks = _no_remarks
+    concerns: cluster.Concerns = _no_concerns
     lease_s: float = CoreSettings().lease_s
     waker: Waker = field(default_factory=Patience)
     broker: cluster.BrokerView = _no_broker
@@ -166,7 +173,8 @@ def _cluster_api(parts: AppParts, health: Health) -> Api:
         settings=parts.settings,
     )
     posts = Posts(ports=parts.ports, lease_s=parts.lease_s)
-    return cluster.api(parts.store, parts.find_node, desk, parts.remarks, posts, parts.broker)
+    said = cluster.Said(parts.remarks, parts.concerns, parts.broker)
+    return cluster.api(parts.store, parts.find_node, desk, said, posts)
 
 
 def _check_mounts(apis: tuple[Api, ...], ports: Mapping[int, str]) -> None:

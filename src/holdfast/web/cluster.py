@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from litestar import Litestar, Router, get, post
@@ -26,7 +27,7 @@ from holdfast.core.status import (
 )
 from holdfast.errors import ConflictError, InvalidInputError, NotFoundError
 from holdfast.identity.policy import Policy, Role
-from holdfast.store.model import Claim, Job, Member, ObjectRef, StepRecord
+from holdfast.store.model import Claim, Job, Member, MemberState, ObjectRef, StepRecord
 from holdfast.store.port import Store
 from holdfast.web import events, services
 from holdfast.web.apis import Api
@@ -46,17 +47,37 @@ FindNode = Callable[[str], Awaitable[UUID | None]]
 Remarks = Callable[[UUID], Awaitable[list[str]]]
 """What a product has to say about a node with a job, as sentences."""
 
+Concerns = Callable[[list[Member]], Awaitable[list[str]]]
+"""What products find wrong with the living members, as sentences."""
+
 BrokerView = Callable[[], dict[str, Any] | None]
 """What is to be shown of the broker, if there is one."""
 
+
+@dataclass(frozen=True)
+class Said:
+    """What others have to say, for the documents shown here."""
+
+    remarks: Remarks
+    concerns: Concerns
+    broker: BrokerView
+
+
 TheStore: TypeAlias = NamedDependency[SkipValidation[Store]]
 TheFinder: TypeAlias = NamedDependency[SkipValidation[FindNode]]
-TheRemarks: TypeAlias = NamedDependency[SkipValidation[Remarks]]
-TheBroker: TypeAlias = NamedDependency[SkipValidation[BrokerView]]
+TheSaid: TypeAlias = NamedDependency[SkipValidation[Said]]
 
 Document = dict[str, Any]
 _READ = {"policy": "cluster:read"}
 _JOBS_MAX = 1_000
+_LAST: Final = {
+    "apinode": "queries would find nobody",
+    "conductor": "nobody would manage its nodes",
+    "engine": "stacks would stand still",
+    "api": "nobody would answer, nor this API either",
+}
+"""Role -> what it means if the last member of it goes. Rolling upgrades are not in its way: they
+drain one while another is up."""
 
 
 @get("/v1", opt=_READ)
@@ -70,9 +91,11 @@ async def index() -> Document:
 
 
 @get("/v1/status", opt=_READ)
-async def show_status(store: TheStore, broker: TheBroker) -> Document:
+async def show_status(store: TheStore, said: TheSaid) -> Document:
     """Everything at once, with what is wrong (I7, P17)."""
-    return await status_document(store, broker())
+    document = await status_document(store, said.broker())
+    document["warnings"] += await said.concerns(await store.members())
+    return document
 
 
 @get("/v1/members", opt=_READ)
@@ -84,9 +107,11 @@ async def list_members(
 
 
 @post("/v1/members/{member_id:uuid}/drain", opt={"policy": "cluster:drain"}, status_code=202)
-async def drain_member(store: TheStore, member_id: FromPath[UUID]) -> Document:
-    """Ask a member to drain: it hands over step by step and leaves."""
-    if not await store.request_drain(member_id):
+async def drain_member(
+    store: TheStore, member_id: FromPath[UUID], force: FromQuery[bool] = False
+) -> Document:
+    """Ask a member to drain: it hands over step by step and leaves. The last does if forced."""
+    if not await store.request_drain(member_id, spare_last=not force):
         known = {m.id: m for m in await store.members(gone=True)}
         raise _cannot_drain(known.get(member_id), member_id)
     return await _member(store, member_id)
@@ -95,7 +120,14 @@ async def drain_member(store: TheStore, member_id: FromPath[UUID]) -> Document:
 def _cannot_drain(member: Member | None, member_id: UUID) -> Exception:
     if member is None:
         return NotFoundError(f"there is no member {member_id}")
-    return ConflictError(f"{member.slot} is {member.state.value}: only a living member can drain")
+    if member.state is MemberState.GONE:
+        return ConflictError(f"{member.slot} is gone: only a living member can drain")
+    group = f" of group {member.group!r}" if member.group else ""
+    return ConflictError(
+        f"{member.slot} is the last {member.role}{group} that is up and does not drain: "
+        f"{_LAST.get(member.role, 'nobody would do its work')}, so nothing was changed. Start "
+        "another one first, or force it (`holdfast drain --force`; in the API, ?force=true)."
+    )
 
 
 async def _member(store: Store, member_id: UUID) -> Document:
@@ -204,7 +236,7 @@ def _step_document(step: StepRecord) -> Document:
 
 @get("/v1/why/{node:str}", opt=_READ)
 async def why(
-    store: TheStore, find_node: TheFinder, remarks: TheRemarks, node: FromPath[str]
+    store: TheStore, find_node: TheFinder, said: TheSaid, node: FromPath[str]
 ) -> Document:
     """Why a node is where it is: owner, claim, wish, job, in sentences."""
     found = await _node(find_node, node)
@@ -212,7 +244,7 @@ async def why(
     if document is None:
         raise NotFoundError(f"there is no node {node}")
     if document["job"] is not None:
-        document["sentences"] += await remarks(found.id)
+        document["sentences"] += await said.remarks(found.id)
     return document
 
 
@@ -240,22 +272,14 @@ _ROUTES = [
 ]
 
 
-def api(
-    store: Store,
-    find_node: FindNode,
-    desk: EventDesk,
-    remarks: Remarks,
-    posts: Posts,
-    broker: BrokerView,
-) -> Api:
+def api(store: Store, find_node: FindNode, desk: EventDesk, said: Said, posts: Posts) -> Api:
     """The cluster API over a store."""
     wired = {
         "store": Provide(lambda: store, sync_to_thread=False),
         "find_node": Provide(lambda: find_node, sync_to_thread=False),
-        "remarks": Provide(lambda: remarks, sync_to_thread=False),
+        "said": Provide(lambda: said, sync_to_thread=False),
         "desk": Provide(lambda: desk, sync_to_thread=False),
         "posts": Provide(lambda: posts, sync_to_thread=False),
-        "broker": Provide(lambda: broker, sync_to_thread=False),
     }
 
     def routes(path: str) -> Router:

@@ -1,22 +1,59 @@
 """Every call of dataikuapi's query and admin clients. Run in the clients' environment.
 
 Arguments: URL, admin key, query key, a package of generation v1 and one of v2 of ``zoo``.
+The last line tells of each method whether it worked, or was refused; JSON.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
+import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from dataikuapi import (  # pyright: ignore[reportMissingImports]  # there, not here
     APINodeAdminClient,
     APINodeClient,
 )
+from dataikuapi.apinode_admin.auth import APINodeAuth  # pyright: ignore[reportMissingImports]
+from dataikuapi.apinode_admin.service import (  # pyright: ignore[reportMissingImports]
+    APINodeService,
+)
 from dataikuapi.utils import DataikuException  # pyright: ignore[reportMissingImports]
 
 url, admin_key, key, first, second = sys.argv[1:]
 setosa = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 admin = APINodeAdminClient(url, admin_key)
+
+
+WORKS, REFUSED, UNTRIED = "works", "refused", "untried"
+CLIENTS = (APINodeClient, APINodeAdminClient, APINodeService, APINodeAuth)
+fates: dict[str, str] = {}
+
+
+def noted(method: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same method, of which it is remembered how it ended. One success counts."""
+    fates[method] = UNTRIED
+
+    @functools.wraps(call)
+    def calling(*words: Any, **told: Any) -> Any:
+        try:
+            answer = call(*words, **told)
+        except DataikuException:
+            fates[method] = WORKS if fates[method] == WORKS else REFUSED
+            raise
+        fates[method] = WORKS
+        return answer
+
+    return calling
+
+
+for kind in CLIENTS:
+    for name, call in inspect.getmembers(kind, inspect.isfunction):
+        if not name.startswith("_"):
+            setattr(kind, name, noted(f"{kind.__name__}.{name}", call))
 
 
 def refused(call: Any, told: str) -> None:
@@ -125,4 +162,4 @@ queries(APINodeClient(url, "zoo", bearer_token=key))
 refused(lambda: APINodeClient(url, "zoo").run_function("add", a=1), "API keys")
 dispatching(service, APINodeClient(url, "zoo", key))
 keys_and_the_rest(service)
-sys.stdout.write("all answered\n")
+sys.stdout.write(json.dumps(fates) + "\n")

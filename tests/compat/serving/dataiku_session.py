@@ -27,7 +27,7 @@ for number in range(int(count)):
         sys.stdout.write("ready\n")
         sys.stdout.flush()
 try:
-    client.run_function("nothing")
+    client.run_function("add", wrong=1)
 except Exception as error:
     sys.stdout.write(f"{type(error).__name__} {error}\n")
 sys.stdout.write(f"{len(failures)} failed {failures[:3]}\n")

@@ -31,5 +31,5 @@ def test_dataikuapi_with_our_session_loses_nothing_when_a_node_is_killed(tmp_pat
     finally:
         for one in nodes:
             one.stop()
-    assert refusal.startswith("DataikuException QueryError: sums/v1 has no endpoint")
+    assert refusal.startswith("DataikuException QueryError: The function's arguments do not fit")
     assert verdict.startswith("0 failed")

@@ -6,6 +6,8 @@ on purpose. Then what goes wrong: the command is killed, a package is bad, a nod
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import http.server
 import json
 import os
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -189,6 +192,51 @@ def test_a_package_that_answers_with_errors_is_taken_back_everywhere(nodes: Node
     assert "queries were answered with errors" in done.stderr
     assert (nodes.generations(), nodes.alive()) == (before, [True] * 3)
     assert not nodes.state.exists()
+
+
+def test_a_user_whose_queries_fail_anyway_stops_no_upgrade(nodes: Nodes, tmp_path: Path):
+    """The author's code raises for what one client sends, before as after."""
+    code = "def add(a, b=1):\n    assert a >= 0, 'no such thing'\n    return a + b\n"
+    for one in nodes.all:
+        one.put(make(tmp_path, "sums", {"f.py": code}, [function("add")], generation="picky"))
+    more = make(tmp_path, "sums", {"f.py": code}, [function("add")], generation="picky2")
+    over = threading.Event()
+
+    def ask_badly() -> None:
+        while not over.is_set():
+            for one in nodes.all:
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    one.ask("sums", "add/run", {"a": -1})
+
+    with ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(ask_badly)
+        with over_client(nodes.all, PROBING) as load:
+            try:
+                done = nodes.upgrade(more.path)
+            finally:
+                over.set()
+        asking.result()
+    assert done.returncode == 0, done.stderr
+    assert load.failures == []
+    assert nodes.generations() == ["picky2"] * 3
+
+
+def test_a_node_that_cannot_replace_itself_is_told_with_its_reason(nodes: Nodes):
+    before, file = nodes.generations(), nodes.all[0].data / "apinode.toml"
+    settings = file.read_text()
+    file.write_text("nonsense")
+    try:
+        argv = [word for word in nodes.command("unused", "--in-place") if word != "unused"]
+        for option in ("--run", "--package"):
+            at = argv.index(option)
+            del argv[at : at + (2 if option == "--run" else 1)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    finally:
+        file.write_text(settings)
+    assert done.returncode != 0
+    assert "It goes on as it was. It ended while it was starting" in done.stderr
+    assert "is back in the pool" in done.stderr
+    assert (nodes.generations(), nodes.alive()) == (before, [True] * 3)
 
 
 def test_a_package_that_cannot_be_loaded_stops_at_the_first_node(nodes: Nodes, tmp_path: Path):

@@ -2,7 +2,7 @@
 
 Each test counts every query of clients that ask without a pause and never repeat one. The last
 test breaks the drain on purpose, and finds losses: so the others could have found them, too.
-Rolling upgrades: ``test_rolling_upgrade.py``.
+Rolling upgrades: ``test_rolling_upgrade.py``; nodes that replace themselves: ``test_in_place.py``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.serving.loads import balancer, over_http
-from tests.serving.nodes import NodeProcess, adder, is_alive, until
+from tests.serving.loads import balancer, example_balancer, over_http
+from tests.serving.nodes import NodeProcess, adder, until
 
 SWITCHES = int(os.environ.get("HOLDFAST_TEST_SWITCHES", "200"))
 NOTICE = "[workers]\nlibraries = []\n[http]\ndrain_notice_s = 1.5\n"
@@ -67,38 +67,6 @@ def test_no_query_is_lost_when_the_fork_server_is_killed(node: NodeProcess, tmp_
     assert load.generations[-1] == "v2"
 
 
-def test_no_query_is_lost_when_a_node_is_upgraded_in_place(node: NodeProcess, tmp_path: Path):
-    """D14: the successor takes the port over; the clients know one address only."""
-    node.put(adder(tmp_path, "v1"))
-    with over_http(node.port) as load:
-        before = node.admin("GET", "node").body["pid"]
-        node.signal(signal.SIGUSR2)
-        assert node.wait() == 0
-        after = node.admin("GET", "node").body["pid"]
-        load.more(100)
-        node.put(adder(tmp_path, "v2"))  # the successor takes changes
-        load.more(100)
-    os.kill(after, signal.SIGTERM)
-    until(lambda: not is_alive(after), "the successor to end")
-    assert before != after
-    assert load.failures == []
-    # Some may end on the old one while others are answered by the new one (D13).
-    assert (load.generations[0], load.generations[-1]) == ("v1", "v2")
-
-
-def test_a_successor_that_cannot_start_leaves_the_node_as_it_was(node: NodeProcess, tmp_path: Path):
-    node.put(adder(tmp_path, "v1"))
-    (node.data / "apinode.toml").write_text("nonsense")
-    with over_http(node.port) as load:
-        node.signal(signal.SIGUSR2)
-        until(lambda: "did not start" in (node.data / "log").read_text(), "the failure")
-        node.put(adder(tmp_path, "v2"))
-        load.more(50)
-    assert load.failures == []
-    # Some may end on the old one while others are answered by the new one (D13).
-    assert (load.generations[0], load.generations[-1]) == ("v1", "v2")
-
-
 @pytest.fixture
 def three(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[list[NodeProcess]]:
     """Three nodes with the same service."""
@@ -118,6 +86,17 @@ def test_no_query_is_lost_when_a_node_is_drained_behind_haproxy(
     with balancer(tmp_path, three) as port, over_http(port) as load:
         three[0].signal(signal.SIGTERM)
         assert three[0].wait() == 0
+        load.more(100)
+    assert load.failures == []
+
+
+def test_no_query_is_lost_behind_the_balancer_of_the_documentation(
+    three: list[NodeProcess], tmp_path: Path
+):
+    """D17, by docs/examples/haproxy-apinodes.cfg."""
+    with example_balancer(tmp_path, three) as port, over_http(port) as load:
+        three[1].signal(signal.SIGTERM)
+        assert three[1].wait() == 0
         load.more(100)
     assert load.failures == []
 

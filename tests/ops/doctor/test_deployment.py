@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from holdfast.fleet.model import Service
 from holdfast.ops.doctor import deployment
 from holdfast.ops.doctor.finding import Level
 from holdfast.store.model import Member, MemberState
@@ -110,3 +111,12 @@ def test_a_deployment_has_one_gateway(routes: dict[UUID, int], here: UUID | None
     finding = deployment.gateways(routes, here)
     assert finding.level.value == level
     assert ("--fix gateway" in finding.advice) == (level == "fail")
+
+
+def test_what_shall_be_served_needs_an_api_node():
+    service = Service(id=uuid4(), project="p", name="fraud", generation=uuid4())
+    assert deployment.serving([], []) == []
+    [finding] = deployment.serving([service], [member()])
+    assert (finding.level, "fraud" in finding.found) == (Level.FAIL, True)
+    [finding] = deployment.serving([service], [member(role="apinode")])
+    assert finding.level is Level.OK

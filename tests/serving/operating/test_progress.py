@@ -8,7 +8,6 @@ import pytest
 
 from holdfast.errors import ConfigError, ConflictError, UnavailableError
 from holdfast.serving.operating.commands import argv_of, run
-from holdfast.serving.operating.gate import Counts, GateError, check_errors
 from holdfast.serving.operating.progress import (
     NodeProgress,
     Progress,
@@ -63,12 +62,3 @@ async def test_a_command_that_fails_is_told_with_what_it_said():
         await run(["/nothing/here"], 10)
     with pytest.raises(UnavailableError, match="did not end"):
         await run(["/bin/sh", "-c", "while :; do :; done"], 0.05)
-
-
-def test_only_answers_since_it_is_back_count():
-    before, after = Counts(1000, 7), Counts(1100, 8)
-    check_errors("u", after.since(before), 0.01)
-    with pytest.raises(GateError, match="1 of 100"):
-        check_errors("u", after.since(before), 0.009)
-    assert Counts(5, 1).since(before) == Counts(5, 1)  # it has started anew
-    check_errors("u", Counts(), 0.0)

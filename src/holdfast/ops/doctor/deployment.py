@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from holdfast.fleet.model import Service
+from holdfast.fleet.store import ROLE
+from holdfast.fleet.unserved import ADVICE, unserved
 from holdfast.ops.doctor.finding import Finding, fail, ok, warn
 from holdfast.store.model import Member, MemberState
 from holdfast.store.pg.keys import KeyReport
@@ -40,6 +43,16 @@ def members(living: Sequence[Member]) -> list[Finding]:
             )
         )
     return found
+
+
+def serving(services: Sequence[Service], living: Sequence[Member]) -> list[Finding]:
+    """Whatever stacks want served has an API node in its zones; nothing without services."""
+    wanted = [one for one in services if one.deleted_at is None]
+    lacking = [fail("API nodes", text, ADVICE) for text in unserved(wanted, living)]
+    if lacking or not wanted:
+        return lacking
+    up = sum(m.role == ROLE and m.state is MemberState.UP for m in living)
+    return [ok("API nodes", f"{up} up, for {len(wanted)} services")]
 
 
 def epochs(highest: int, last: int, used: int) -> Finding:

@@ -10,6 +10,7 @@ from holdfast.bmc.client import GatewayClient
 from holdfast.bmc.commands import GatewayIdentity
 from holdfast.bmc.errors import GatewayUnavailableError
 from holdfast.errors import ConfigError, HoldfastError, NotFoundError
+from holdfast.fleet.store import Fleet
 from holdfast.ops.config import Loaded, Settings
 from holdfast.ops.database import database_url
 from holdfast.ops.datadir import DataDir
@@ -80,6 +81,10 @@ async def _with_database(
     async def of_members() -> list[Finding]:
         return deployment.members(await PgMembers(db).members())
 
+    async def of_serving() -> list[Finding]:
+        wanted = await Fleet(db).wanted()
+        return deployment.serving(wanted.services, await PgMembers(db).members())
+
     async def of_epochs() -> list[Finding]:
         sequence = PgEpochs(db)
         last, used = await sequence.last(), await sequence.used()
@@ -99,6 +104,7 @@ async def _with_database(
     for name, look in (
         ("database", of_database),
         ("members", of_members),
+        ("serving", of_serving),
         ("epochs", of_epochs),
         ("gateways", of_gateways),
         ("sealed secrets", of_keys),

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry
 from holdfast.baremetal.service import Baremetal
 from holdfast.core.members import Membership
 from holdfast.errors import StoreUnavailableError
+from holdfast.fleet.store import Fleet
+from holdfast.fleet.unserved import unserved
 from holdfast.identity.service import Identity
 from holdfast.ops import metrics
 from holdfast.ops.broker import BrokerMetrics, broker_document
@@ -22,6 +24,7 @@ from holdfast.ops.stack_metrics import StackCensus
 from holdfast.stacks.service import Stacks
 from holdfast.stacks.types import bodies, registry
 from holdfast.store.broker.broker import Broker
+from holdfast.store.model import Member
 from holdfast.store.pg.notify import CLAIMS, EVENTS, JOBS, MEMBERS, PgWaker
 from holdfast.store.pg.store import PgStore
 from holdfast.store.port import Waker
@@ -130,6 +133,11 @@ def assemble(
     settings = process.settings
     product = Baremetal(store, process.vault(), settings.baremetal, shards=settings.core.shards)
     identity = Identity(store.db, token_key, settings.identity)
+    fleet = Fleet(store.db)
+
+    async def concerns(members: list[Member]) -> list[str]:
+        return unserved((await fleet.wanted()).services, members)
+
     parts = AppParts(
         identity=identity,
         store=store,
@@ -140,6 +148,7 @@ def assemble(
         registered=standing.registered,
         find_node=product.find,
         remarks=product.upkeep.remarks,
+        concerns=concerns,
         lease_s=settings.core.lease_s,
         waker=waker,
         broker=lambda: broker_document(broker),

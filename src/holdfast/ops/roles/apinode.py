@@ -1,13 +1,14 @@
 """An API node that is a member: it answers queries first, and asks what to serve second.
 
 The node runs as it would alone (``serving``), from its own disk. Beside it a task registers it
-as a member, reads what it shall serve and says what it does. Without a database, or while none
-answers, that task tries again and the node goes on.
+as a member, reads what it shall serve and which other nodes there are, and says what it does.
+Without a database, or while none answers, that task tries again and the node goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -19,10 +20,12 @@ from holdfast.baremetal.models import KINDS
 from holdfast.core.members import Membership
 from holdfast.errors import HoldfastError
 from holdfast.fleet.agent import Agent
-from holdfast.fleet.store import Fleet
-from holdfast.ops.metrics import Reading, registry
+from holdfast.fleet.neighbours import addresses
+from holdfast.fleet.store import ROLE, Fleet
+from holdfast.ops.metrics import Paged, Reading, registry
 from holdfast.ops.roles.process import RoleProcess
 from holdfast.ops.settings import http_url
+from holdfast.serving.errors import DiskError
 from holdfast.serving.handover import lock
 from holdfast.serving.node import Node
 from holdfast.serving.settings import FILE, NodeSettings, read_settings
@@ -48,8 +51,10 @@ async def run(process: RoleProcess) -> int:
     async def waiting() -> list[str]:
         return [] if node.registry.settled else ["its packages to be loaded"]
 
+    counted = registry(process.role, standing.gauges())
+    counted.register(Paged(node.metrics))
     try:
-        async with process.face(waiting, registry(process.role, standing.gauges())):
+        async with process.face(waiting, counted):
             await node.start()
             keeping = asyncio.create_task(standing.keep())
             draining = asyncio.create_task(_drain(process, node, standing))
@@ -110,6 +115,8 @@ class Standing:
         """Be a member and follow what is wanted, for as long as this runs."""
         if not self._process.settings.database.url:
             log.info("apinode.alone", why="no database is configured")
+            with contextlib.suppress(DiskError):
+                await self._node.peers.follow(())  # it was a member of others, once
             return
         try:
             while True:
@@ -133,7 +140,7 @@ class Standing:
             )
             await membership.register()
             self._membership = membership
-            following = asyncio.create_task(self._follow(Fleet(store.db), membership))
+            following = asyncio.create_task(self._follow(store, membership))
             try:
                 await membership.keep()
             finally:
@@ -142,12 +149,14 @@ class Standing:
                 if self._node.presence.draining:
                     await membership.leave("drained")
 
-    async def _follow(self, fleet: Fleet, membership: Membership) -> None:
-        member = membership.member
+    async def _follow(self, store: PgStore, membership: Membership) -> None:
+        fleet, member = Fleet(store.db), membership.member
         while True:
             try:
                 actual = self._agent.look(await fleet.wanted(), member.id)
                 await fleet.report(member.id, member.epoch, actual)
+                members = await store.members(ROLE)
+                await self._node.peers.follow(addresses(members, member.host))
             except HoldfastError as fault:
                 log.warning("apinode.not_told", why=fault.message)
             except Exception:  # the node answers, whatever goes wrong here

@@ -62,7 +62,7 @@ def decode(body: bytes) -> Query:
         try:
             document: Any = msgspec.json.decode(body)
         except msgspec.DecodeError:
-            document = json.loads(body)
+            document = _lenient(body)
     except RecursionError:
         raise QueryError("The body is nested too deeply.") from None
     except ValueError as error:
@@ -70,6 +70,18 @@ def decode(body: bytes) -> Query:
     if not isinstance(document, dict):
         raise QueryError("The body is not a JSON object.")
     return cast("Query", document)
+
+
+def _lenient(body: bytes) -> Any:
+    """JSON with NaN and Infinity; text must be Unicode, or nothing that gets it could send it."""
+    document: Any = json.loads(body)
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise QueryError(
+            "The body has half of a surrogate pair (\\ud800 to \\udfff), which is no character."
+        ) from None
+    return document
 
 
 def encode(answer: Any) -> bytes:

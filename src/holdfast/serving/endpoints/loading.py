@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import cast
 
 from holdfast.errors import HoldfastError
 from holdfast.serving import siblings
 from holdfast.serving.endpoints.base import Endpoint, Surroundings, encode
-from holdfast.serving.endpoints.lookup import LookupEndpoint
+from holdfast.serving.endpoints.lookup import LookupEndpoint, index_of, make_index
 from holdfast.serving.endpoints.models import load_model
 from holdfast.serving.endpoints.prediction import Enricher, PredictionEndpoint
 from holdfast.serving.endpoints.python import CustomModel, ForecastEndpoint, FunctionEndpoint
@@ -45,6 +46,17 @@ def load(service: Service, around: Surroundings) -> dict[str, Endpoint]:
                 f"The endpoint {spec.id!r} cannot be loaded: {type(error).__name__}: {error}"
             ) from error
     return made
+
+
+def derive(service: Service, content: Path, target: Path) -> None:
+    """Make what endpoints need beside the package's files; raises ``LoadError``.
+
+    Done once per load, by a worker that runs nothing of the package: what others could have
+    written to is never read.
+    """
+    for spec in service.endpoints:
+        if isinstance(spec, LookupSpec):
+            make_index(content / spec.data, spec.keys, target / index_of(spec))
 
 
 def _load_one(spec: EndpointSpec, around: Surroundings, made: Mapping[str, Endpoint]) -> Endpoint:

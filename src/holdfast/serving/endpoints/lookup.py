@@ -1,9 +1,8 @@
-"""Lookup: rows of a bundled table by key, from an SQLite index made once per package."""
+"""Lookup: rows of a bundled table by key, from an SQLite index made before each load."""
 
 from __future__ import annotations
 
 import csv
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,9 +26,7 @@ class LookupEndpoint(Endpoint):
     def __init__(self, spec: LookupSpec, around: Surroundings) -> None:
         self._keys = spec.keys
         self._columns = spec.columns
-        index = around.derived / f"{spec.id}.sqlite"
-        if not index.exists():
-            make_index(around.content / spec.data, spec.keys, index)
+        index = around.derived / index_of(spec)
         self._db = sqlite3.connect(f"file:{index}?mode=ro&immutable=1", uri=True)
 
     def find(self, record: Mapping[str, Any]) -> list[Row]:
@@ -55,11 +52,14 @@ class LookupEndpoint(Endpoint):
         return {"data": {name: found.get(name) for name in names}, "ignored": False}
 
 
+def index_of(spec: LookupSpec) -> str:
+    """The name of an endpoint's index."""
+    return f"{spec.id}.sqlite"
+
+
 def make_index(data: Path, keys: Sequence[str], target: Path) -> None:
-    """Write the index whole and at once, so that workers who race make the same one."""
-    beside = target.with_name(f"{target.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    db = sqlite3.connect(beside)
+    """Write the index; raises ``LoadError`` if a row lacks a key."""
+    db = sqlite3.connect(target)
     try:
         db.execute("PRAGMA journal_mode=OFF")
         db.execute("CREATE TABLE rows (key TEXT NOT NULL, data BLOB NOT NULL)")
@@ -71,7 +71,6 @@ def make_index(data: Path, keys: Sequence[str], target: Path) -> None:
         db.commit()
     finally:
         db.close()
-    beside.replace(target)
 
 
 def _rows(data: Path, keys: Sequence[str]) -> Iterator[Row]:

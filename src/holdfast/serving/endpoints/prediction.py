@@ -8,18 +8,17 @@ from typing import Any
 
 from holdfast.serving.endpoints.base import Endpoint, Query, Row, object_of, objects_of
 from holdfast.serving.endpoints.lookup import LookupEndpoint
+from holdfast.serving.errors import QueryError
 
 
 class RecordModel(ABC):
-    """Predicts for records; one result object for each, in order."""
+    """Predicts for records; for each, in order, a result object, or why it is at fault."""
 
     @abstractmethod
-    def predict(self, records: Sequence[Row]) -> list[Row]: ...
+    def predict(self, records: Sequence[Row]) -> Sequence[Row | QueryError]: ...
 
     def infer(self, query: Query) -> Query:
         """An Open Inference Protocol query; only models of numbers have it."""
-        from holdfast.serving.errors import QueryError  # noqa: PLC0415
-
         del query
         raise QueryError("This endpoint's model takes no tensors: use predict.")
 
@@ -77,9 +76,11 @@ class PredictionEndpoint(Endpoint):
     def _taken(action: str, records: list[Row] | Exception, results: Any) -> Any:
         if isinstance(records, Exception):
             return records
-        if action == "predict":
-            return {"result": next(results)}
-        return {"results": [next(results) for _ in records]}
+        found = [next(results) for _ in records]
+        for at, one in enumerate(found):
+            if isinstance(one, QueryError):
+                return one if action == "predict" else QueryError(f"items[{at}]: {one.message}")
+        return {"result": found[0]} if action == "predict" else {"results": found}
 
     @staticmethod
     def _records(action: str, query: Query) -> list[Row] | Exception:
@@ -90,7 +91,7 @@ class PredictionEndpoint(Endpoint):
         except Exception as error:  # noqa: BLE001 - each query has its own
             return error
 
-    def _predict(self, records: list[Row]) -> list[Row]:
+    def _predict(self, records: list[Row]) -> Sequence[Row | QueryError]:
         if not self._enrichers:
             return self._model.predict(records) if records else []
         results: list[Row | None] = []

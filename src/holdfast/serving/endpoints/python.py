@@ -73,7 +73,7 @@ class CustomModel(RecordModel):
     """The author's prediction class, given a data frame of the features as they came."""
 
     def __init__(self, spec: CustomPredictionSpec, around: Surroundings) -> None:
-        from holdfast.serving.endpoints.models import pandas  # noqa: PLC0415 - optional
+        from holdfast.serving.endpoints.predictor import pandas  # noqa: PLC0415 - optional
 
         self._pandas = pandas("custom predictions")
         self._made = _instance(around.content, spec, "predict")

@@ -36,6 +36,9 @@ class Sqlite(Database):
         self._query = query
 
     def rows(self, values: Row, rows_max: int) -> tuple[list[tuple[str, str]], list[Any]]:
+        for name, value in values.items():
+            if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+                raise QueryError(f"The parameter {name!r} is an integer of more than 64 bits.")
         try:
             cursor = self._db.execute(self._query, values)
             found = cursor.fetchmany(rows_max)

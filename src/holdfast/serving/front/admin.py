@@ -15,12 +15,17 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from holdfast.errors import ForbiddenError, HoldfastError, InvalidInputError, NotFoundError
-from holdfast.serving.errors import BodyTooLargeError, PackageError, UnknownGenerationError
+from holdfast.serving.errors import (
+    BodyTooLargeError,
+    DiskError,
+    PackageError,
+    UnknownGenerationError,
+)
 from holdfast.serving.front.answers import Answer, json_answer
-from holdfast.serving.front.http import Request, Sink
 from holdfast.serving.front.keys import AdminKeys
 from holdfast.serving.front.metrics import document
 from holdfast.serving.front.queries import path_of
+from holdfast.serving.front.request import Request, Sink
 from holdfast.serving.front.trial import ask_tests
 from holdfast.serving.generations.mapping import Entry, decode_mapping
 from holdfast.serving.generations.registry import Registry, Runtime
@@ -31,6 +36,7 @@ from holdfast.serving.presence import Presence
 from holdfast.serving.settings import PackageSettings
 
 BASE: Final = "admin/api/"
+_UPLOAD: Final = ("services", "*", "generations", "actions", "upload")
 _EMPTY: Final = json_answer({})
 _NO_CACHE: Final = (
     "This node has no cache of {}: a package brings its models, and its libraries are the node's."
@@ -61,15 +67,22 @@ class Upload(Sink):
         if self._size > self._bytes_max:
             raise BodyTooLargeError(f"The package is larger than {self._bytes_max} bytes.")
         self._digest.update(data)
-        self._file.write(data)
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise _disk_error(error) from None
 
     def finish(self) -> str:
-        """The digest of all that came, in hex."""
-        self._file.close()
+        """The digest of all that came, in hex; raises ``DiskError``."""
+        try:
+            self._file.close()
+        except OSError as error:
+            raise _disk_error(error) from None
         return self._digest.hexdigest()
 
     def abort(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # what was not yet written cannot be
+            self._file.close()
         self.path.unlink(missing_ok=True)
 
 
@@ -104,10 +117,14 @@ class Admin:
 
     def sink(self, request: Request) -> Sink | None:
         """Where an upload's body goes; raises for one without a key, before it is read."""
-        if request.method != b"POST" or not path_of(request.url).endswith("actions/upload"):
+        parts = path_of(request.url).removeprefix(BASE).split("/")
+        if request.method != b"POST" or not _matches(_UPLOAD, parts):
             return None
         self._keys.check(request.authorization)
-        return Upload(self._scratch, self._settings.limits.archive_bytes_max)
+        try:
+            return Upload(self._scratch, self._settings.limits.archive_bytes_max)
+        except OSError as error:
+            raise _disk_error(error) from None
 
     def check(self, request: Request) -> None:
         """Raises ``NotAuthenticatedError`` unless the request shows an admin key."""
@@ -122,10 +139,8 @@ class Admin:
 
     def _find(self, method: str, parts: list[str]) -> tuple[Handler, list[str]]:
         for pattern, handler in self._routes.items():
-            if pattern[0] != method or len(pattern) != len(parts) + 1:
-                continue
-            pairs = list(zip(pattern[1:], parts, strict=True))
-            if all(want in ("*", part) for want, part in pairs):
+            if pattern[0] == method and _matches(pattern[1:], parts):
+                pairs = zip(pattern[1:], parts, strict=True)
                 return handler, [part for want, part in pairs if want == "*"]
         raise NotFoundError("There is no such call in the admin API.")
 
@@ -140,7 +155,7 @@ class Admin:
             ("DELETE", "services-clean-unused"): self._clean,
             ("GET", *generations): self._list_generations,
             ("POST", *generations, "actions", "importFromArchive"): self._import,
-            ("POST", *generations, "actions", "upload"): self._upload,
+            ("POST", *_UPLOAD): self._upload,
             ("POST", *generations, "actions", "pull"): self._pull,
             ("POST", *generations, "*", "preload"): self._preload,
             ("POST", *generations, "*", "test"): self._test,
@@ -231,10 +246,14 @@ class Admin:
     async def _import(self, request: Request, service: str) -> Answer:
         path = Path(_parameter(request, "filePath"))
         folders = [Path(folder).resolve() for folder in self._settings.archive_folders]
-        found = path.resolve()
+        try:
+            found = path.resolve()
+            there = found.is_file()
+        except (OSError, ValueError, RuntimeError):  # too long, a NUL, links in a circle
+            raise InvalidInputError("filePath is no path that this node can look at.") from None
         if not path.is_absolute() or not any(found.is_relative_to(one) for one in folders):
             raise ForbiddenError("filePath is an absolute path below one of archive_folders.")
-        if not found.is_file():
+        if not there:
             raise PackageError(f"There is no file {path} on this node's disk.")
         generation = await self._registry.import_archive(service, found)
         return json_answer(_generation(self._registry.get(service), generation))
@@ -273,13 +292,16 @@ class Admin:
         return json_answer(self._keys.list())
 
     async def _add_key(self, request: Request) -> Answer:
+        self._registry.check_open()
         return json_answer(self._keys.add(_object(request)))
 
     async def _delete_key(self, request: Request, key: str) -> Answer:
+        self._registry.check_open()
         self._keys.delete(key=key)
         return _EMPTY
 
     async def _delete_key_by_id(self, request: Request, key_id: str) -> Answer:
+        self._registry.check_open()
         self._keys.delete(key_id=key_id)
         return _EMPTY
 
@@ -326,23 +348,37 @@ class Admin:
         raise NotHereError(_NO_CACHE.format("models"))
 
 
+def _matches(pattern: tuple[str, ...], parts: list[str]) -> bool:
+    return len(pattern) == len(parts) and all(
+        want in ("*", part) for want, part in zip(pattern, parts, strict=True)
+    )
+
+
+def _disk_error(error: OSError) -> DiskError:
+    return DiskError(f"The package cannot be written to this node's disk: {error.strerror}.")
+
+
 def _shown(runtime: Runtime) -> dict[str, Any]:
     state = runtime.state
     return {
         "serviceId": state.id,
         "enabled": state.enabled,
         "ready": runtime.ready,
-        "failure": runtime.failure or None,
+        "failure": runtime.ailment or None,
         "mapping": {"entries": [msgspec.to_builtins(entry) for entry in state.mapping]},
     }
 
 
 def _generation(runtime: Runtime, generation: Generation) -> dict[str, Any]:
     name = generation.id
+    mounted = runtime.mounted.get(name)
     return {
         "generationId": name,
         "createdOn": generation.created_ms,
-        "mounted": name in runtime.mounted,
+        "failed": generation.failed,
+        "mounted": mounted is not None,
+        "quarantined": mounted is not None and mounted.pool.quarantined,
+        "lastFailure": (mounted.pool.last_failure or None) if mounted is not None else None,
         "mapped": any(entry.generation == name for entry in runtime.state.mapping),
         "digest": generation.digest,
     }

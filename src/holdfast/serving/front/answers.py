@@ -34,8 +34,9 @@ def head(status: int, content_type: str = JSON) -> bytes:
         phrase = HTTPStatus(status).phrase
         again = _AGAIN if status in (429, 503) else ""
         asked = 'WWW-Authenticate: Basic realm="holdfast"\r\n' if status == 401 else ""
+        allowed = "Allow: GET, HEAD, POST, DELETE\r\n" if status == 405 else ""
         found = (
-            f"HTTP/1.1 {status} {phrase}\r\n{_VERSIONS}{again}{asked}"
+            f"HTTP/1.1 {status} {phrase}\r\n{_VERSIONS}{again}{asked}{allowed}"
             f"Content-Type: {content_type}\r\nContent-Length: "
         ).encode()
         _heads[status, content_type] = found

@@ -23,6 +23,7 @@ from holdfast.errors import (
     NotAuthenticatedError,
     NotFoundError,
 )
+from holdfast.serving.errors import DiskError
 from holdfast.serving.generations.state import write_durably
 
 KEY_FILE: Final = "admin.key"
@@ -79,25 +80,29 @@ class AdminKeys:
         self._path = data / _LIST_FILE
         self._keys: dict[str, AdminKey] = {}
         if self._path.exists():
-            try:
-                keys = msgspec.json.decode(self._path.read_bytes(), type=list[AdminKey])
-            except msgspec.DecodeError as error:
-                raise ConfigError(f"{self._path} cannot be read: {error}. Mend it.") from None
-            self._keys = {key.id: key for key in keys}
+            self.read()
         else:
             if told and len(told) < _TOLD_MIN:
                 raise ConfigError(f"{KEY_VARIABLE} has at least {_TOLD_MIN} characters.")
-            key, _ = self._add(NewKey(label="first", description="of the first start"), told)
+            key, made = _made(NewKey(label="first", description="of the first start"), told)
             write_durably(data / KEY_FILE, key.encode() + b"\n")
-            self._write()
+            self._keep({made.id: made})
+
+    def read(self) -> None:
+        """Take what is on the disk now; raises ``ConfigError``."""
+        try:
+            keys = msgspec.json.decode(self._path.read_bytes(), type=list[AdminKey])
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{self._path} cannot be read: {error}. Mend it.") from None
+        self._keys = {key.id: key for key in keys}
 
     def check(self, authorization: bytes) -> None:
         """Raises ``NotAuthenticatedError``."""
         key = key_of(authorization)
         digest = hashlib.sha256(key.encode()).hexdigest() if key else ""
-        now = int(time.time() * 1000)
+        now = _now_ms()
         for known in self._keys.values():
-            if known.sha256 == digest and (not known.expiry or known.expiry > now):
+            if known.sha256 == digest and _valid(known, now):
                 return
         raise NotAuthenticatedError(
             f"This needs an admin key, as Basic user or Bearer token; the first is in {KEY_FILE} "
@@ -119,38 +124,55 @@ class AdminKeys:
             raise InvalidInputError(f"A key's texts have at most {_TEXT_MAX} characters.")
         if len(self._keys) >= _KEYS_MAX:
             raise ConflictError(f"There are {_KEYS_MAX} keys: delete some.")
-        key, made = self._add(wanted)
-        self._write()
+        key, made = _made(wanted)
+        self._keep({**self._keys, made.id: made})
         return {**_shown(made), "key": key}
 
     def delete(self, *, key: str | None = None, key_id: str | None = None) -> None:
-        """Forget one, by itself or by its id; not the last. Raises ``NotFoundError``."""
+        """Forget one, by itself or by its id; not the last that is valid.
+
+        Raises ``NotFoundError``, ``ConflictError``.
+        """
         if key is not None:
             digest = hashlib.sha256(key.encode()).hexdigest()
             key_id = next((one.id for one in self._keys.values() if one.sha256 == digest), None)
         if key_id not in self._keys:
             raise NotFoundError("There is no such admin key.")
-        if len(self._keys) == 1:
+        kept = {one.id: one for one in self._keys.values() if one.id != key_id}
+        now = _now_ms()
+        if not any(_valid(one, now) for one in kept.values()):
             raise ConflictError("This is the last admin key: add another before deleting it.")
-        del self._keys[key_id]
-        self._write()
+        self._keep(kept)
 
-    def _add(self, wanted: NewKey, told: str = "") -> tuple[str, AdminKey]:
-        key = told or secrets.token_urlsafe(32)
-        made = AdminKey(
-            id=secrets.token_hex(8),
-            sha256=hashlib.sha256(key.encode()).hexdigest(),
-            created_on=int(time.time() * 1000),
-            label=wanted.label,
-            description=wanted.description,
-            created_by=wanted.created_by,
-            expiry=wanted.expiry,
-        )
-        self._keys[made.id] = made
-        return key, made
+    def _keep(self, keys: dict[str, AdminKey]) -> None:
+        """These from now on: on disk first, so that what cannot be kept never was."""
+        try:
+            write_durably(self._path, msgspec.json.encode(list(keys.values())))
+        except OSError as error:
+            raise DiskError(f"The keys cannot be written: {error.strerror}.") from None
+        self._keys = keys
 
-    def _write(self) -> None:
-        write_durably(self._path, msgspec.json.encode(list(self._keys.values())))
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _valid(key: AdminKey, now_ms: int) -> bool:
+    return not key.expiry or key.expiry > now_ms
+
+
+def _made(wanted: NewKey, told: str = "") -> tuple[str, AdminKey]:
+    key = told or secrets.token_urlsafe(32)
+    made = AdminKey(
+        id=secrets.token_hex(8),
+        sha256=hashlib.sha256(key.encode()).hexdigest(),
+        created_on=_now_ms(),
+        label=wanted.label,
+        description=wanted.description,
+        created_by=wanted.created_by,
+        expiry=wanted.expiry,
+    )
+    return key, made
 
 
 def _shown(key: AdminKey) -> dict[str, Any]:

@@ -29,9 +29,12 @@ def _mounted(registry: Registry) -> Iterator[Mounted]:
 
 
 class _Families(Collector):
-    def __init__(self, registry: Registry, node: Mapping[str, float]) -> None:
+    def __init__(
+        self, registry: Registry, node: Mapping[str, float], refused: Mapping[int, int]
+    ) -> None:
         self._registry = registry
         self._node = node
+        self._refused = refused
 
     def collect(self) -> Iterable[Metric]:
         answers = CounterMetricFamily(
@@ -54,6 +57,12 @@ class _Families(Collector):
         yield answers
         yield took
         yield from self._pools()
+        refused = CounterMetricFamily(
+            f"{_PREFIX}_refused", "Queries that reached no worker.", labels=["status"]
+        )
+        for status, count in self._refused.items():
+            refused.add_metric([str(status)], count)
+        yield refused
         for name, value in self._node.items():
             yield GaugeMetricFamily(f"{_PREFIX}_{name}", name.replace("_", " "), value=value)
 
@@ -82,10 +91,10 @@ def _buckets(counts: Counts) -> list[tuple[str, float]]:
     return found
 
 
-def text(registry: Registry, node: Mapping[str, float]) -> bytes:
-    """In Prometheus' text format; ``node``: gauges of the node itself."""
+def text(registry: Registry, node: Mapping[str, float], refused: Mapping[int, int]) -> bytes:
+    """In Prometheus' text format; ``node``: gauges of the node; ``refused``: by status."""
     collectors = CollectorRegistry(auto_describe=False)
-    collectors.register(_Families(registry, node))
+    collectors.register(_Families(registry, node, refused))
     return generate_latest(collectors)
 
 

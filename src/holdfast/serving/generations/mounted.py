@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import shutil
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from holdfast.serving.generations.state import Generation
-from holdfast.serving.packages.manifest import Service
+from holdfast.serving.packages.manifest import LookupSpec, Service
+from holdfast.serving.packages.manifest import Pool as PoolSpec
 from holdfast.serving.packages.store import PackageStore
+from holdfast.serving.pool.deriving import derive
 from holdfast.serving.pool.pool import Pool
-from holdfast.serving.pool.spawner import Spawner
-from holdfast.serving.workers.frames import Limits, Load
+from holdfast.serving.pool.spawner import WORKERS_MAX, Spawner
+from holdfast.serving.workers.frames import Derive, Limits, Load
 
 # Upper bounds in seconds; the last is infinite.
 BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -43,11 +44,30 @@ class Counts:
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How workers are made. ``libraries`` are loaded once, in the fork server."""
+    """How workers are made. ``libraries`` are loaded once, in the fork server.
+
+    Whatever packages ask for, a generation has at most ``generation_max`` workers, the node
+    ``node_max`` (beyond one for each generation), and ``waiting_max`` queries wait for an endpoint.
+    """
 
     limits: Limits = Limits()
     libraries: tuple[str, ...] = ("numpy", "sklearn", "skops.io", "onnxruntime", "pandas")
     allow_pickle: bool = False
+    generation_max: int = 32
+    node_max: int = WORKERS_MAX
+    waiting_max: int = 1000
+
+
+def bounded(asked: PoolSpec, settings: WorkerSettings) -> PoolSpec:
+    """What a package asks for, as far as the node allows it."""
+    ceil = min(asked.ceil, max(1, settings.generation_max))
+    return msgspec.structs.replace(
+        asked,
+        floor=min(asked.floor, ceil),
+        cruise=min(asked.cruise, ceil),
+        ceil=ceil,
+        queue=min(asked.queue, max(1, settings.waiting_max // ceil)),
+    )
 
 
 class Mounted:
@@ -104,22 +124,29 @@ class Mounter:
         manifest = await asyncio.to_thread(self._store.check, generation.digest)
         service = manifest.service
         trusted = await asyncio.to_thread(self._store.is_trusted, generation.digest)
-        if self._settings.limits.user:  # it writes what it derives
-            await asyncio.to_thread(
-                shutil.chown, self._store.derived(generation.digest), self._settings.limits.user
-            )
+        described = msgspec.json.encode(service)
+        content = str(self._store.content(generation.digest))
+        derived = ""
+        if any(isinstance(spec, LookupSpec) for spec in service.endpoints):
+            order = Derive(described, content, "", self._settings.limits)
+            derived = str(await derive(self._spawner, order))
         told = Load(
-            service=msgspec.json.encode(service),
+            service=described,
             generation=generation.id,
-            content=str(self._store.content(generation.digest)),
-            derived=str(self._store.derived(generation.digest)),
+            content=content,
+            derived=derived,
             scratch="",
             allow_pickle=self._settings.allow_pickle and trusted,
             run_tests=True,
             connections=_wanted(service, self._connections),
             limits=self._settings.limits,
         )
-        pool = Pool(f"{service.id}/{generation.id}", service.pool, told, self._spawner)
+        pool = Pool(
+            f"{service.id}/{generation.id}",
+            bounded(service.pool, self._settings),
+            told,
+            self._spawner,
+        )
         await pool.start()
         return Mounted(generation, service, pool)
 

@@ -13,8 +13,9 @@ One node of a rolling upgrade (acceptance D16-D20)::
 Invariants:
 - Two nodes are never out at once: before and after one is taken out, all others are alive.
 - What was done is on disk before the next step begins; each step may be done twice.
+- What is new is judged by what it answers worse than what was there before, never by all errors.
 - A node comes back only ready. One that is not stays out, and the report says so.
 
-Proved by: ``tests/serving/operating/test_progress.py``,
+Proved by: ``tests/serving/operating/test_progress.py``, ``tests/serving/operating/test_gate.py``,
 ``tests/e2e/serving/test_rolling_upgrade.py``.
 """

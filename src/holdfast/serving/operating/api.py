@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import msgspec
 
-from holdfast.errors import ConflictError, UnavailableError
+from holdfast.errors import ConfigError, ConflictError, HoldfastError, UnavailableError
 
 _CONNECT_S: Final = 10
 _READ_S: Final = 600
@@ -25,7 +26,7 @@ class NodeApi:
     """One node's; errors are ``ConflictError`` (it refused) or ``UnavailableError``."""
 
     def __init__(self, url: str, key: str) -> None:
-        self.url = url.rstrip("/")
+        self.url = node_url(url)
         self._key = key
         self._session: aiohttp.ClientSession | None = None
 
@@ -81,7 +82,7 @@ class NodeApi:
             ) as response:
                 document: dict[str, Any] = await response.json(content_type=None)
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
-            raise UnavailableError(f"{self.url} does not answer: {error!r}.") from None
+            raise UnavailableError(f"{self.url} does not answer: {cause_of(error)}.") from None
         if response.status >= 400:
             told = str(document.get("message", response.status))
             raise ConflictError(f"{self.url}: {told}")
@@ -91,6 +92,42 @@ class NodeApi:
         if self._session is None:
             raise UnavailableError("The session is not open.")
         return self._session
+
+
+def node_url(text: str) -> str:
+    """A node's URL as it is told: without a scheme it is http. Raises ``ConfigError``."""
+    text = text.strip()
+    url = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(url)
+        fit = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        fit = False
+    if not fit:
+        raise ConfigError(f"{text!r} is not a node's URL; one is like http://host:12000.")
+    return url.rstrip("/")
+
+
+def cause_of(error: Exception) -> str:
+    """Why nothing came of a request, in words."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its host's name is not known"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is refused ({error.certificate_error})"
+    if isinstance(error, TimeoutError):
+        return "nothing came in time"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it closed the connection"
+    if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
+        return "what it says is not JSON, so it is hardly an API node"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__
+
+
+def without_url(error: HoldfastError, url: str) -> str:
+    """What an error says, for where its node is named already."""
+    return error.message.removeprefix(url).lstrip(": ")
 
 
 def name(text: str) -> str:

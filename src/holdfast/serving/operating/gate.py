@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from holdfast.errors import HoldfastError
 from holdfast.serving.operating.api import NodeApi, name
+from holdfast.serving.operating.baseline import Counts, are_too_many, errors_allowed
 
-
-class Counts(msgspec.Struct, frozen=True):
-    """Answers since a generation was loaded; ``errors``: those with a status of 500 or more."""
-
-    answers: int = 0
-    errors: int = 0
-
-    def since(self, before: Counts) -> Counts:
-        """Only those that came after; counters begin anew with a new process."""
-        if self.answers < before.answers or self.errors < before.errors:
-            return self
-        return Counts(self.answers - before.answers, self.errors - before.errors)
+ByEndpoint: TypeAlias = dict[str, Counts]
 
 
 class GateError(HoldfastError):
@@ -52,25 +41,44 @@ async def check_ready(api: NodeApi) -> int:
     return asked
 
 
-async def counts(api: NodeApi, service: str = "", generation: str = "") -> Counts:
-    """What was answered: of one generation, or of all."""
-    answers = errors = 0
+async def counts(api: NodeApi, service: str = "", generation: str = "") -> ByEndpoint:
+    """What was answered, by ``service/endpoint``: of one generation, one service, or of all."""
+    found: ByEndpoint = {}
     for one in (await api.call("GET", "metrics"))["metrics"]:
-        if service and (one["serviceId"], one["generationId"]) != (service, generation):
+        if service and one["serviceId"] != service:
             continue
-        answers += one["queries"]
-        errors += sum(count for status, count in _statuses(one) if status >= 500)
-    return Counts(answers, errors)
+        if generation and one["generationId"] != generation:
+            continue
+        where = f"{one['serviceId']}/{one['endpointId']}"
+        errors = sum(int(count) for status, count in one["statuses"].items() if int(status) >= 500)
+        found[where] = found.get(where, Counts()) + Counts(one["queries"], errors)
+    return found
 
 
-def _statuses(one: dict[str, Any]) -> list[tuple[int, int]]:
-    return [(int(status), int(count)) for status, count in one["statuses"].items()]
+def since(after: ByEndpoint, before: ByEndpoint) -> ByEndpoint:
+    """Only what came after."""
+    return {where: one.since(before.get(where, Counts())) for where, one in after.items()}
 
 
-def check_errors(url: str, found: Counts, errors_max: float) -> None:
-    """Raises ``GateError`` if more than that share of answers were errors."""
-    if found.errors > errors_max * found.answers:
-        raise GateError(
-            f"{url}: {found.errors} of {found.answers} queries were answered with errors; at most "
-            f"{errors_max:.1%} may be."
-        )
+def total(found: ByEndpoint) -> Counts:
+    """Of all endpoints together."""
+    return sum(found.values(), Counts())
+
+
+def check_errors(
+    url: str, found: ByEndpoint, before: Sequence[ByEndpoint], errors_max: float
+) -> None:
+    """Raises ``GateError`` if an endpoint answered more with errors than it did before.
+
+    ``errors_max``: the share of answers that may be errors more. ``before``: what the old one
+    answered, over several times; the worst of them counts. An endpoint that answered nothing then
+    may have no more errors than that share.
+    """
+    for where, one in found.items():
+        was = [earlier[where] for earlier in before if where in earlier]
+        if are_too_many(one, was, errors_max):
+            share = errors_allowed(one, was, errors_max)
+            raise GateError(
+                f"{url}: {one.errors} of {one.answers} queries were answered with errors by "
+                f"{where}; by what there was before, at most {share:.1%} may be."
+            )

@@ -13,6 +13,7 @@ import msgspec
 
 from holdfast.errors import ConfigError, ConflictError
 from holdfast.serving.generations.state import write_durably
+from holdfast.serving.operating.baseline import Counts
 
 
 class Step(enum.IntEnum):
@@ -40,13 +41,19 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class NodeProgress(msgspec.Struct):
-    """One node. ``process``: its identity before; ``mapping``: what it served before, if it did."""
+    """One node. ``process``: its identity before; ``mapping``: what it served before, if it did.
+
+    ``began``: what it had answered when the upgrade began; ``before``: what it answered until it
+    was out, since its generations were loaded and since the upgrade began.
+    """
 
     url: str
     zone: str = ""
     step: Step = Step.WAITING
     process: str = ""
     mapping: dict[str, Any] | None = None
+    began: dict[str, Counts] = {}
+    before: tuple[dict[str, Counts], ...] = ()
 
 
 class Progress(msgspec.Struct):

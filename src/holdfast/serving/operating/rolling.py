@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,14 +13,16 @@ import msgspec
 
 from holdfast.errors import ConflictError, HoldfastError, UnavailableError
 from holdfast.serving.operating import commands
-from holdfast.serving.operating.api import NodeApi, name
+from holdfast.serving.operating.api import NodeApi, name, without_url
 from holdfast.serving.operating.deploy import load, switch
 from holdfast.serving.operating.gate import (
-    Counts,
+    ByEndpoint,
     GateError,
     check_errors,
     check_ready,
     counts,
+    since,
+    total,
 )
 from holdfast.serving.operating.progress import (
     NodeProgress,
@@ -40,8 +43,9 @@ class Options(msgspec.Struct, frozen=True):
     """``notice_s``: how long balancers need to notice; the node's own setting if None.
 
     ``watch_s``: how long the first answers of a node that is back are watched, at least as long as
-    balancers need; ``errors_max``: the share of them that may be errors. ``timeout_s``: of each
-    command, and for a node to be ready again. ``force``: the only node may go, too.
+    balancers need; ``errors_max``: the share of them that may be errors more than before.
+    ``timeout_s``: of each command, and for a node to be ready again. ``force``: the only node may
+    go, too.
     """
 
     shell: bool = False
@@ -56,6 +60,13 @@ class StoppedError(HoldfastError):
     """The upgrade stopped; the message says at which node, why, and what is now."""
 
     code = "upgrade_stopped"
+    status = 409
+
+
+class NotReplacedError(HoldfastError):
+    """The node's successor did not take over, and the message has its reason."""
+
+    code = "not_replaced"
     status = 409
 
 
@@ -81,12 +92,17 @@ async def begin(wanted: Wanted, file: ProgressFile, key: str) -> Progress:
     if progress is not None:
         return progress
     found: list[tuple[str, str, bool]] = []
+    began: dict[str, ByEndpoint] = {}
     for url in wanted.nodes:
         async with NodeApi(url, key) as api:
             alive = await api.is_alive()
             zone = str((await api.status())["zone"])
             found.append((url, zone, alive))
-    return Progress(wanted, ordered(found))
+            began[url] = await counts(api, wanted.service)
+    progress = Progress(wanted, ordered(found))
+    for node in progress.nodes:
+        node.began = began[node.url]
+    return progress
 
 
 class Rolling:
@@ -116,10 +132,11 @@ class Rolling:
                 async with NodeApi(node.url, self._key) as api:
                     await self._upgrade(node, api)
             except HoldfastError as error:
-                self._say(node.url, f"stopped: {error.message}")
+                reason = without_url(error, node.url)
+                self._say(node.url, f"stopped: {reason}")
                 told = await self._roll_back(node, watched=isinstance(error, GateError))
                 self._file.remove()
-                raise StoppedError(f"Stopped at {node.url}: {error.message} {told}") from None
+                raise StoppedError(f"Stopped at {node.url}: {reason} {told}") from None
         self._file.remove()
 
     async def _upgrade(self, node: NodeProgress, api: NodeApi) -> None:
@@ -162,6 +179,8 @@ class Rolling:
         self._say(node.url, f"out of the pool; balancers have {notice_s:g} s to notice")
         await asyncio.sleep(notice_s)
         await self._until(api, "its queries to end", _FINISH_S, lambda one: one["queries"] == 0)
+        life = await counts(api, self._wanted.service)
+        node.before = (life, since(life, node.began))
         self._reached(node, Step.OUT)
 
     async def _others_alive(self, node: NodeProgress) -> None:
@@ -207,8 +226,12 @@ class Rolling:
 
         def new(status: dict[str, Any]) -> bool:
             nonlocal looks
-            fit = _process_of(status) != node.process and status["state"] == "serving"
-            looks = looks + 1 if fit and status["reason"] != "loading" else 0
+            is_new = _process_of(status) != node.process
+            succession: dict[str, Any] = status.get("successor") or {}
+            if self._wanted.in_place and not is_new and succession.get("state") == "failed":
+                raise NotReplacedError(f"It goes on as it was. {succession['reason']}")
+            loading = status["reason"] == "loading" or status.get("loading")
+            looks = looks + 1 if is_new and status["state"] == "serving" and not loading else 0
             return looks >= _NEW_LOOKS
 
         await self._until(api, "it to be there again", self._options.timeout_s, new)
@@ -230,11 +253,9 @@ class Rolling:
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    try:
+                    with contextlib.suppress(ConflictError, UnavailableError):  # it is on its way
                         if holds(await api.status()):
                             return
-                    except HoldfastError:  # it is on its way
-                        pass
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
             raise UnavailableError(f"Waited {timeout_s:g} s for {what}, in vain.") from None
@@ -261,14 +282,29 @@ class Rolling:
     async def _watch(self, node: NodeProgress, api: NodeApi) -> None:
         wanted = self._wanted
         before = await counts(api, wanted.service, wanted.generation)
+        others = await self._unchanged()
         notice_s = self._notice_s(await api.status())
         await asyncio.sleep(max(self._options.watch_s, notice_s))
-        after = await counts(api, wanted.service, wanted.generation)
-        found: Counts = after.since(before)
-        check_errors(node.url, found, self._options.errors_max)
+        found = since(await counts(api, wanted.service, wanted.generation), before)
+        meanwhile = await self._unchanged()
+        was = [*node.before, *(since(now, others.get(url, {})) for url, now in meanwhile.items())]
+        check_errors(node.url, found, was, self._options.errors_max)
+        all_of_it = total(found)
         self._reached(
-            node, Step.DONE, f"done: {found.answers} queries answered, {found.errors} with errors"
+            node,
+            Step.DONE,
+            f"done: {all_of_it.answers} queries answered, {all_of_it.errors} with errors",
         )
+
+    async def _unchanged(self) -> dict[str, ByEndpoint]:
+        """What those have answered who are as before; what they err now is no fault of the new."""
+        found: dict[str, ByEndpoint] = {}
+        for one in self._progress.nodes:
+            if one.step is Step.WAITING:
+                async with NodeApi(one.url, self._key) as api:
+                    with contextlib.suppress(HoldfastError):
+                        found[one.url] = await counts(api, self._wanted.service)
+        return found
 
     # ---- when it fails -------------------------------------------------------------------------
 

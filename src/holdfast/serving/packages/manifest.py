@@ -7,7 +7,7 @@ The author writes ``service.toml`` (or ``.json``), which is a ``Service``; build
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 import msgspec
 
@@ -34,6 +34,7 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``floor`` are started before it serves; more come when queries wait, up to ``ceil``; those
     beyond ``cruise`` leave when idle. ``queue`` is how many queries may wait per possible worker.
+    What an author leaves out follows the others: ``ceil = 4`` alone is a ``cruise`` of 4.
     """
 
     floor: int = 1
@@ -45,7 +46,10 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def faults(self) -> list[str]:
         found: list[str] = []
         if not 1 <= self.floor <= self.cruise <= self.ceil <= 256:
-            found.append("pool: wanted is 1 <= floor <= cruise <= ceil <= 256")
+            found.append(
+                f"pool: floor {self.floor}, cruise {self.cruise} and ceil {self.ceil} are not "
+                "1 <= floor <= cruise <= ceil <= 256"
+            )
         if not 1 <= self.queue <= 10_000:
             found.append("pool.queue: between 1 and 10000")
         if not 10 <= self.timeout_ms <= 3_600_000:
@@ -180,6 +184,18 @@ EndpointSpec: TypeAlias = (
 )
 
 
+_KINDS: Final[dict[str, type[EndpointSpec]]] = {
+    str(spec.__struct_config__.tag): spec for spec in get_args(EndpointSpec)
+}
+_PARTS: Final[dict[str, type[msgspec.Struct]]] = {
+    r", tests\[\d+\]$": TestQuery,
+    r", enrich\[\d+\]$": Enrich,
+    r"^auth\.keys\[\d+\]$": Key,
+    r"^auth$": Auth,
+    r"^pool$": Pool,
+}
+
+
 class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One service and its endpoints, as its author writes them."""
 
@@ -215,13 +231,54 @@ def decode_service(document: Any) -> Service:
     """A ``Service`` of plain data (from TOML or JSON); raises ``PackageError`` with all faults."""
     _refuse_known_elsewhere(document)
     try:
-        service = msgspec.convert(document, Service)
+        service = msgspec.convert(_with_pool(document), Service)
     except msgspec.ValidationError as error:
-        raise PackageError(f"The service's description is not right: {error}.") from None
+        told = _explained(str(error), document)
+        raise PackageError(f"The service's description is not right: {told}.") from None
     faults = service_faults(service)
     if faults:
         raise PackageError("The service's description is not right: " + "; ".join(faults) + ".")
     return service
+
+
+def _with_pool(document: Any) -> Any:
+    """The document with the pool's missing numbers, such that they go with those that are there."""
+    told: Any = document.get("pool") if isinstance(document, dict) else None  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
+    names, usual = ("floor", "cruise", "ceil"), Pool()
+    if not isinstance(told, dict) or not all(type(told.get(name, 1)) is int for name in names):  # pyright: ignore[reportUnknownMemberType,reportUnknownArgumentType]
+        return cast("Any", document)
+    pool = cast("dict[str, Any]", told)
+    floor = pool.get("floor", usual.floor)
+    ceil = pool.get("ceil", max(usual.ceil, floor, pool.get("cruise", 1)))
+    cruise = pool.get("cruise", max(floor, min(usual.cruise, ceil)))
+    return {
+        **cast("Any", document),
+        "pool": {**pool, "floor": floor, "cruise": cruise, "ceil": ceil},
+    }
+
+
+def _explained(text: str, document: Any) -> str:
+    """What msgspec says of a description, with the endpoint's name and what would be allowed."""
+    told, _, path = text.partition(" - at `")
+    if at := re.match(r"\$\.endpoints\[(\d+)\]", path):
+        endpoint: Any = document["endpoints"][int(at[1])]
+        known = cast("dict[str, Any]", endpoint if isinstance(endpoint, dict) else {})
+        ident = f"the endpoint {known['id']!r}" if "id" in known else f"endpoints[{at[1]}]"
+        spec = _KINDS.get(str(known.get("kind")))
+        if known and spec is None:
+            has = f"has the kind {known['kind']!r}" if "kind" in known else "has no kind"
+            return f"{ident} {has}; kinds are {', '.join(_KINDS)}"
+        path = ", ".join(filter(None, (ident, path[at.end() :].strip(".`"))))
+        own = () if spec is None else (("kind", *spec.__struct_fields__))
+    else:
+        own = Service.__struct_fields__
+    place = path.rstrip("`").removeprefix("$.") or "the service"
+    told = told.replace("Object contains unknown", "unknown").replace("Object missing", "missing")
+    if " field `" not in told:
+        return f"{told}, in {place}"
+    part = next((part for ending, part in _PARTS.items() if re.search(ending, place)), None)
+    fields = own if part is None else part.__struct_fields__
+    return f"{told}, in {place}, whose fields are {', '.join(fields)}"
 
 
 def decode_manifest(data: bytes) -> Manifest:
@@ -324,7 +381,9 @@ def _endpoint_faults(spec: EndpointSpec) -> list[str]:
             faults.append("rows_max: between 1 and 1000000")
         named = set(re.findall(r"(?<!:):([A-Za-z_]\w*)", spec.query))
         if named != set(spec.parameters):
-            faults.append(f"parameters: the query names {sorted(named)}")
+            needed = ", ".join(f'"{name}"' for name in sorted(named))
+            wanted = f"write parameters = [{needed}]" if needed else "leave parameters out"
+            faults.append(f"{wanted}, as in its query")
     if isinstance(spec, LookupSpec) and not spec.keys:
         faults.append("keys: name the columns that rows are found by")
     return faults

@@ -28,11 +28,16 @@ from holdfast.serving.packages.manifest import (
     check_path,
     decode_manifest,
 )
-from holdfast.serving.packages.signing import verify
+from holdfast.serving.packages.signing import require_trusted, verify
 
-_END: Final = b"PK\x05\x06"  # end of central directory (APPNOTE 4.3.16)
-_END_BYTES: Final = 22
-_COMMENT_BYTES_MAX: Final = 0xFFFF
+# The end of the central directory (APPNOTE 4.3.16): signature, disk, disk of the directory,
+# entries on this disk, entries, bytes and offset of the directory, bytes of a comment.
+_END: Final = struct.Struct("<4sHHHHLLH")
+_END_SIGNATURE: Final = b"PK\x05\x06"
+_LOCATOR_SIGNATURE: Final = b"PK\x06\x07"  # of the zip64 end of directory (4.3.15)
+_LOCATOR_BYTES: Final = 20
+_ENTRY_SIGNATURE: Final = b"PK\x01\x02"
+_ENTRY_BYTES: Final = 46  # without name, extra field and comment (4.3.12)
 _DIRECTORY_BYTES_PER_ENTRY: Final = 1024
 _MANIFEST_BYTES_MAX: Final = 8 << 20
 _SIGNATURE_BYTES_MAX: Final = 4096
@@ -49,12 +54,16 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """A package that was found right. ``signed_by``: the trusted key, or nothing."""
+    """A package that was found right. ``signed_by``: the trusted key, or nothing.
+
+    ``signer``: the key whose signature it is, trusted or not; nothing if it is not signed.
+    """
 
     manifest: Manifest
     manifest_bytes: bytes
     digest: str
     signed_by: str | None
+    signer: str | None
 
 
 def open_package(
@@ -62,8 +71,9 @@ def open_package(
 ) -> Opened:
     """Check a package, and write its files below ``into`` (an empty folder) unless it is None.
 
-    A signature by a key that is not trusted is the same as none; a wrong one is refused.
-    Raises ``PackageError``.
+    A signature that does not fit is refused, and so is one by a key that is not trusted; without
+    any trusted key a package that is signed is the same as one that is not. Raises
+    ``PackageError``.
     """
     try:
         _check_bounds(path, limits)
@@ -81,21 +91,54 @@ def open_package(
 
 
 def _check_bounds(path: Path, limits: Limits) -> None:
-    """Before zipfile reads the directory: that it is small, and what the end says it is."""
-    size = path.stat().st_size
-    if size > limits.archive_bytes_max:
-        raise PackageError(f"The package is larger than {limits.archive_bytes_max} bytes.")
-    with path.open("rb") as file:
-        file.seek(max(0, size - _END_BYTES - _COMMENT_BYTES_MAX))
-        tail = file.read()
-    at = tail.rfind(_END)
-    if at < 0 or len(tail) - at < _END_BYTES:
-        raise PackageError("The package is not a zip archive.")
-    count, directory_bytes = struct.unpack_from("<HL", tail, at + 10)
-    if count > limits.files_max + 2 or count == 0xFFFF:
+    """Before zipfile reads the directory: that it is small, and no other than the end says.
+
+    There is no comment after the end and nothing between it and the directory, so that nobody
+    can find another directory than the one that is looked at here (a zip64 one, say).
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limits.archive_bytes_max:
+                raise PackageError(f"The package is larger than {limits.archive_bytes_max} bytes.")
+            if size < _END.size:
+                raise PackageError("The package is not a zip archive.")
+            file.seek(size - _END.size)
+            count, directory_bytes = _read_end(file.read(_END.size), size, limits)
+            file.seek(size - _END.size - directory_bytes)
+            directory = file.read(directory_bytes)
+    except OSError as error:
+        raise PackageError(f"The package cannot be read: {error.strerror}.") from None
+    if _count_entries(directory) != count:
+        raise PackageError("The package has other entries than its end says.")
+    if directory[-_LOCATOR_BYTES:].startswith(_LOCATOR_SIGNATURE):
+        raise PackageError("The package is a zip64 archive: make it anew, smaller.")
+
+
+def _read_end(data: bytes, size: int, limits: Limits) -> tuple[int, int]:
+    """(entries, bytes of their directory), within bounds."""
+    signature, *disks, here, count, directory_bytes, offset, comment = _END.unpack(data)
+    if signature != _END_SIGNATURE or comment:
+        raise PackageError("The package is not a zip archive, or there is something after it.")
+    if count > limits.files_max + 2:
         raise PackageError(f"The package has more than {limits.files_max} files.")
     if directory_bytes > (limits.files_max + 2) * _DIRECTORY_BYTES_PER_ENTRY:
         raise PackageError("The package's directory is larger than its entries can be.")
+    whole = offset + directory_bytes + _END.size == size
+    if any(disks) or here != count or not whole:
+        raise PackageError("The package's directory is not where its end says.")
+    return count, directory_bytes
+
+
+def _count_entries(directory: bytes) -> int:
+    """How many there are; -1 if it holds anything else."""
+    at = count = 0
+    while at < len(directory):
+        if directory[at : at + 4] != _ENTRY_SIGNATURE or at + _ENTRY_BYTES > len(directory):
+            return -1
+        at += _ENTRY_BYTES + sum(struct.unpack_from("<HHH", directory, at + 28))
+        count += 1
+    return count if at == len(directory) else -1
 
 
 def _checked_entries(archive: zipfile.ZipFile, limits: Limits) -> dict[str, zipfile.ZipInfo]:
@@ -139,18 +182,19 @@ def _read(
     manifest_bytes = _read_small(archive, entries.pop(MANIFEST), _MANIFEST_BYTES_MAX)
     signature_entry = entries.pop(SIGNATURE, None)
     manifest = decode_manifest(manifest_bytes)
-    signed_by = None
+    signer = None
     if signature_entry is not None:
         signature = _read_small(archive, signature_entry, _SIGNATURE_BYTES_MAX)
+        signer = verify(manifest_bytes, signature)
         if trusted:
-            signed_by = verify(manifest_bytes, signature, trusted)
+            require_trusted(signer, trusted)
     if set(entries) != set(manifest.files):
         odd = min(set(entries) ^ set(manifest.files))
         raise PackageError(f"{odd!r} is in the package or in its manifest, but not in both.")
     for name, entry in manifest.files.items():
         _read_file(archive, entries[name], entry, into)
     digest = hashlib.sha256(manifest_bytes).hexdigest()
-    return Opened(manifest, manifest_bytes, digest, signed_by)
+    return Opened(manifest, manifest_bytes, digest, signer if trusted else None, signer)
 
 
 def _read_small(archive: zipfile.ZipFile, info: zipfile.ZipInfo, bytes_max: int) -> bytes:

@@ -53,8 +53,8 @@ def sign(manifest: bytes, key: Ed25519PrivateKey) -> bytes:
     return msgspec.json.encode(Signature(key=public, signature=signature))
 
 
-def verify(manifest: bytes, signature: bytes, trusted: Collection[str]) -> str:
-    """The trusted key that signed; raises ``SignatureError``."""
+def verify(manifest: bytes, signature: bytes) -> str:
+    """The key that signed, whoever's it is (hex); raises ``SignatureError`` if none did."""
     try:
         document = msgspec.json.decode(signature, type=Signature)
         public = bytes.fromhex(document.key)
@@ -68,9 +68,14 @@ def verify(manifest: bytes, signature: bytes, trusted: Collection[str]) -> str:
         raise SignatureError(
             "The package's signature does not fit its manifest: it was changed after signing."
         ) from None
-    if public.hex() not in {one.lower() for one in trusted}:
-        raise SignatureError(
-            f"The package is signed by {public.hex()}, which this node does not trust: add that "
-            "key to trusted_keys, or sign with one that is there."
-        )
     return public.hex()
+
+
+def require_trusted(key: str, trusted: Collection[str]) -> str:
+    """The key, if it is trusted; raises ``SignatureError``."""
+    if key not in {one.lower() for one in trusted}:
+        raise SignatureError(
+            f"The package is signed by {key}, which this node does not trust: add that key to "
+            "trusted_keys, or sign with one that is there."
+        )
+    return key

@@ -4,7 +4,6 @@
 
     packages/<digest>/content/…      the files, read only
     packages/<digest>/manifest.json  what they are checked against before each load
-    packages/<digest>/derived/…      what workers make of them (an index); may be removed
 """
 
 from __future__ import annotations
@@ -18,11 +17,22 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from holdfast.serving.errors import PackageError, UnknownGenerationError
 from holdfast.serving.packages.manifest import Manifest, decode_manifest
 from holdfast.serving.packages.opening import Limits, Opened, open_package, require_signed
 
 _SIGNED_BY: Final = "signed-by"
+_INCOMING: Final = "incoming-"
+_REMOVED: Final = "removed-"
+
+
+class Unpacked(msgspec.Struct, frozen=True):
+    """A package that was found right, and where its files are until it is kept."""
+
+    opened: Opened
+    folder: Path
 
 
 class PackageStore:
@@ -40,7 +50,18 @@ class PackageStore:
 
     def put(self, archive: Path) -> Opened:
         """Take a package in; the same one twice is one. Raises ``PackageError``."""
-        incoming = Path(tempfile.mkdtemp(prefix="incoming-", dir=self._folder))
+        unpacked = self.unpack(archive)
+        try:
+            return self.keep(unpacked)
+        finally:
+            self.discard(unpacked)
+
+    def unpack(self, archive: Path) -> Unpacked:
+        """Check a package and have its files on disk, but not among the packages yet.
+
+        Whoever calls this calls ``discard`` at last. Raises ``PackageError``.
+        """
+        incoming = Path(tempfile.mkdtemp(prefix=f"{_INCOMING}{os.getpid()}-", dir=self._folder))
         try:
             content = incoming / "content"
             content.mkdir()
@@ -49,28 +70,32 @@ class PackageStore:
                 require_signed(opened)
             (incoming / "manifest.json").write_bytes(opened.manifest_bytes)
             (incoming / _SIGNED_BY).write_text(opened.signed_by or "")
-            (incoming / "derived").mkdir()
             incoming.chmod(0o755)
             _sync_tree(incoming)
-            target = self._folder / opened.digest
-            if target.exists():
-                if opened.signed_by:
-                    _replace_text(target / _SIGNED_BY, opened.signed_by)
-                return opened
-            incoming.rename(target)
+        except BaseException:
+            shutil.rmtree(incoming, ignore_errors=True)
+            raise
+        return Unpacked(opened, incoming)
+
+    def keep(self, unpacked: Unpacked) -> Opened:
+        """Have it among the packages; takes no time to speak of."""
+        opened = unpacked.opened
+        target = self._folder / opened.digest
+        if target.exists():
+            if opened.signed_by:
+                _replace_text(target / _SIGNED_BY, opened.signed_by)
+        else:
+            unpacked.folder.rename(target)
             _sync(self._folder)
-            return opened
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(incoming)
+        return opened
+
+    def discard(self, unpacked: Unpacked) -> None:
+        """Remove what was unpacked and not kept."""
+        shutil.rmtree(unpacked.folder, ignore_errors=True)
 
     def content(self, digest: str) -> Path:
         """The folder of the package's files."""
         return self._at(digest) / "content"
-
-    def derived(self, digest: str) -> Path:
-        """The folder for what is made of them."""
-        return self._at(digest) / "derived"
 
     def manifest(self, digest: str) -> Manifest:
         """Its manifest, checked against its name."""
@@ -102,7 +127,7 @@ class PackageStore:
 
     def remove(self, digest: str) -> None:
         """Forget a package that nothing needs any more."""
-        doomed = self._folder / f"removed-{digest}"
+        doomed = self._folder / f"{_REMOVED}{os.getpid()}-{digest}"
         with contextlib.suppress(FileNotFoundError):
             (self._folder / digest).rename(doomed)
             shutil.rmtree(doomed)
@@ -118,10 +143,16 @@ class PackageStore:
         return path
 
     def _clean(self) -> None:
-        """What a crash left half done."""
+        """What a crash left half done; what another process is at (we succeed it) stays."""
         for path in self._folder.iterdir():
-            if path.name.startswith(("incoming-", "removed-")):
-                shutil.rmtree(path)
+            kind, _, rest = path.name.partition("-")
+            pid = rest.partition("-")[0]
+            if f"{kind}-" in (_INCOMING, _REMOVED) and not _is_of_another(pid):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_of_another(pid: str) -> bool:
+    return pid.isdecimal() and int(pid) != os.getpid() and Path(f"/proc/{pid}").exists()
 
 
 def _replace_text(path: Path, text: str) -> None:

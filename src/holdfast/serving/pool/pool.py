@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -15,12 +15,16 @@ from holdfast.serving.errors import (
     NotServingError,
     QueryError,
     QueueFullError,
+    UnknownEndpointError,
     WorkerDiedError,
     error_body,
 )
 from holdfast.serving.packages.manifest import Pool as PoolSpec
+from holdfast.serving.pool.quarantine import Quarantine
 from holdfast.serving.pool.queue import FairQueue, Query
+from holdfast.serving.pool.scratch import remove
 from holdfast.serving.pool.spawner import Spawner
+from holdfast.serving.pool.watch import WATCH_S, Seen
 from holdfast.serving.pool.worker_line import WorkerLine
 from holdfast.serving.workers.frames import Load, Ready
 
@@ -29,9 +33,6 @@ LOAD_S: Final = 300.0
 _GROW_WAIT_S: Final = 0.05  # queries wait longer than this: one more worker
 _IDLE_S: Final = 30.0
 _REPEATS_MAX: Final = 2
-_BACKOFF_S: Final = (0.0, 0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
-_QUARANTINE_DEATHS: Final = 5
-_QUARANTINE_S: Final = 30.0
 _CPU_PER_WALL: Final = 4  # threads of a query may use so many cores for all of its time-out
 
 
@@ -58,25 +59,30 @@ class Pool:
         self._draining = False
         self._closed = False
         self._emptied: asyncio.Future[None] | None = None
-        self._first: asyncio.Future[None] | None = None
+        self._started: asyncio.Future[None] | None = None  # while it starts
+        self._tester: WorkerLine | None = None
         self._ticker: asyncio.TimerHandle | None = None
-        self._deaths_in_a_row = 0
-        self._not_before = 0.0
-        self._quarantined_until = 0.0
+        self._look_at = 0.0
+        self._looking: asyncio.Task[None] | None = None
+        self._quarantine = Quarantine()
+        self._timeout_s = spec.timeout_ms / 1000
         self._cpu_s = max(1, spec.timeout_ms * _CPU_PER_WALL // 1000)
 
     # ---- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Load the generation in one worker, run its tests, then start the others of the floor.
+        """Load the generation in all workers of the floor at once, and run its tests in the first.
 
-        Raises ``LoadError``; the pool is then closed.
+        Raises ``LoadError`` if that one fails; the pool is then closed. Whichever of the others
+        fails, or finds no room, is left for later: with fewer the service is served, too.
         """
-        self._first = self._loop.create_future()
+        self._started = self._loop.create_future()
         try:
             self._grow()
+            self._load = msgspec.structs.replace(self._load, run_tests=False)
+            self._keep_floor()
             async with asyncio.timeout(LOAD_S):
-                await self._first
+                await self._started
         except TimeoutError:
             self.close()
             raise LoadError(f"{self.name} was not loaded within {LOAD_S:g} s.") from None
@@ -84,9 +90,18 @@ class Pool:
             self.close()
             raise
         finally:
-            self._first = None
-        self._load = msgspec.structs.replace(self._load, run_tests=False)
+            self._started = None
         self._tick()
+
+    def _look_started(self) -> None:
+        started = self._started
+        loading = self._starting or not all(worker.ready for worker in self.workers)
+        if started is not None and not started.done() and not loading:
+            started.set_result(None)
+
+    def _fail_start(self, error: LoadError) -> None:
+        if self._started is not None and not self._started.done():
+            self._started.set_exception(error)
 
     async def drain(self) -> None:
         """Take nothing new; returns when all is answered and the workers are told to end."""
@@ -101,6 +116,8 @@ class Pool:
         self._closed = True
         if self._ticker is not None:
             self._ticker.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         for task in self._starting:
             task.cancel()
         error = NotServingError(f"{self.name} is being stopped: ask again.")
@@ -111,6 +128,8 @@ class Pool:
                 worker.kill()
             else:
                 worker.leave()
+        if self._load.derived:
+            self._loop.run_in_executor(None, remove, Path(self._load.derived))
 
     @property
     def ready(self) -> bool:
@@ -125,15 +144,15 @@ class Pool:
     @property
     def quarantined(self) -> bool:
         """Whether its workers died so often that they are left alone for a while."""
-        return self._quarantined_until > self._clock()
+        return self._quarantine.until > self._clock()
 
     # ---- queries -------------------------------------------------------------------------------
 
     def check(self, endpoint: str, action: str) -> None:
-        """Raises ``QueryError`` if the generation has no such thing."""
+        """Raises ``UnknownEndpointError``, or ``QueryError`` for what its endpoint does not do."""
         actions = self.actions.get(endpoint)
         if actions is None:
-            raise QueryError(f"{self.name} has no endpoint {endpoint!r}.")
+            raise UnknownEndpointError(f"{self.name} has no endpoint {endpoint!r}.")
         if action not in actions:
             raise QueryError(
                 f"The endpoint {endpoint!r} does {', '.join(sorted(actions))}, not {action!r}."
@@ -161,7 +180,7 @@ class Pool:
             taken = self.queue.take(len(self._idle))
             if taken is None:
                 return
-            self._idle.pop().give(taken[0], taken[1], self._cpu_s)
+            self._idle.pop().give(*taken, self._timeout_s, self._cpu_s)
 
     # ---- what workers tell ---------------------------------------------------------------------
 
@@ -171,14 +190,13 @@ class Pool:
             self.first_actions[endpoint] = actions[0]
             self.queue.add_line(endpoint, vectorised=vectorised)
         self._idle.append(worker)
-        if self._first is not None and not self._first.done():
-            self._first.set_result(None)
+        self._look_started()
         if self.queue.size:
             self._schedule()
 
     def worker_idle(self, worker: WorkerLine, spent_s: float, queries: int) -> None:
         self.queue.lines[worker.endpoint].learn(spent_s, queries)
-        self._deaths_in_a_row = 0
+        self._quarantine.deaths_in_a_row = 0
         self._idle.append(worker)
         if self.queue.size:
             self._schedule()
@@ -189,33 +207,33 @@ class Pool:
         self.workers.discard(worker)
         if worker in self._idle:
             self._idle.remove(worker)
-        self._loop.run_in_executor(None, _remove, worker)
+        self._loop.run_in_executor(None, remove, worker.process.scratch)
         if worker.failure:
             self.last_failure = worker.failure
         if self._closed:
             for query in worker.inflight.values():
                 _refuse(query, NotServingError(f"{self.name} was stopped: ask again."))
             return
-        if worker.inflight or not worker.ready:
+        if worker.inflight or not worker.ready or worker.failure:
             self.deaths += 1
-            self._count_death(worker)
+            if not worker.overdue:  # it could start and answer: the next one can at once
+                self._count_death(worker)
         self._retry(worker)
-        if self._first is not None and not self._first.done():
-            self._first.set_exception(
-                LoadError(f"{self.name}: {worker.failure or 'the worker died while loading.'}")
-            )
+        if self._started is not None:
+            if worker is self._tester:
+                why = worker.failure or "the worker died while loading."
+                self._fail_start(LoadError(f"{self.name}: {why}"))
+            self._look_started()
             return
         self._keep_floor()
         self._look_empty()
 
     def _count_death(self, worker: WorkerLine) -> None:
         self.last_failure = worker.failure or self.last_failure or "its workers die"
-        self._deaths_in_a_row += 1
-        step = min(self._deaths_in_a_row, len(_BACKOFF_S)) - 1
-        now = self._clock()
-        self._not_before = now + _BACKOFF_S[step]
-        if self._deaths_in_a_row >= _QUARANTINE_DEATHS and not worker.ready:
-            self._quarantined_until = self._not_before = now + _QUARANTINE_S
+        if worker.ready and worker.failure:  # by ``_stop``
+            self._quarantine.stopped(self._clock(), worker.born)
+        else:
+            self._quarantine.died(self._clock(), ready=worker.ready)
 
     def _retry(self, worker: WorkerLine) -> None:
         """Whoever was with the worker is asked again, alone.
@@ -233,16 +251,15 @@ class Pool:
         for place, query in enumerate(worker.inflight.values()):
             if query.cancelled:
                 continue
-            stuck = worker.killed and query.deadline <= now
             alone = len(worker.inflight) == 1
-            if stuck and (query.repeats or alone or (known and place == 0)):
+            if worker.overdue and (query.repeats or alone or (known and place == 0)):
                 _refuse(query, DeadlineError(f"No answer within {self._spec.timeout_ms} ms."))
             elif query.repeats >= _REPEATS_MAX:
                 _refuse(query, WorkerDiedError("Every worker that is asked this query dies."))
             else:
                 query.repeats += 1
                 query.alone = True
-                query.deadline = max(query.deadline, now + self._spec.timeout_ms / 1000)
+                query.deadline = max(query.deadline, now + self._timeout_s)
                 back.append(query)
         self.retries += len(back)
         for query in reversed(back):
@@ -268,13 +285,43 @@ class Pool:
             _refuse(query, DeadlineError(f"No answer within {self._spec.timeout_ms} ms."))
         for worker in list(self.workers):
             if worker.deadline <= now:
-                worker.kill()
+                if worker.ready:
+                    worker.kill_overdue()
+                else:
+                    worker.kill()
         self._keep_floor()
         if self.queue.oldest_wait_s(now) > _GROW_WAIT_S and not self._idle and not self._starting:
             self._grow()
         self._shrink(now)
+        if now >= self._look_at:
+            self._look_at = float("inf")  # one look at a time
+            self._looking = self._loop.create_task(self._look())
         self._look_empty()
         self._ticker = self._loop.call_later(TICK_S, self._tick)
+
+    async def _look(self) -> None:
+        """Whether workers use what no query explains, or fill the disk: those are killed."""
+        try:
+            bytes_max = self._load.limits.scratch_bytes
+            workers = [worker for worker in self.workers if not worker.killed]
+            seen = await asyncio.to_thread(
+                lambda: [Seen(worker.process, bytes_max) for worker in workers]
+            )
+            now = self._clock()
+            for worker, one in zip(workers, seen, strict=True):
+                if one.disk_bytes > bytes_max:
+                    self._stop(worker, f"it has more than {bytes_max} bytes in its folder")
+                elif one.threads > self._load.limits.threads:
+                    self._stop(worker, f"it has {one.threads} threads")
+                elif worker.budget.overdrawn(now, worker.worked_s(now), one.cpu_s):
+                    self._stop(worker, "it goes on computing while it has no query")
+        finally:
+            self._look_at = self._clock() + WATCH_S
+
+    def _stop(self, worker: WorkerLine, why: str) -> None:
+        if worker in self.workers and not worker.killed:
+            worker.failure = f"A worker was stopped: {why}."
+            worker.kill()
 
     def _keep_floor(self) -> None:
         floor = self._spec.floor if not self._draining else min(1, self.queue.size)
@@ -284,28 +331,48 @@ class Pool:
 
     def _grow(self) -> None:
         full = len(self.workers) + len(self._starting) >= self._spec.ceil
-        if self._closed or full or self._clock() < self._not_before:
+        if self._closed or full or self._clock() < self._quarantine.not_before:
             return
-        task = self._loop.create_task(self._spawn())
+        first = not self.workers and not self._starting  # which there always is room for
+        if not first and not self._spawner.has_room:
+            return
+        task = self._loop.create_task(self._spawn(self._load, first=first))
         self._starting.add(task)
-        task.add_done_callback(self._starting.discard)
 
-    async def _spawn(self) -> None:
+        def done(task: asyncio.Task[None]) -> None:
+            self._starting.discard(task)
+            self._look_started()
+
+        task.add_done_callback(done)
+
+    async def _spawn(self, load: Load, *, first: bool) -> None:
+        if not first and not self._spawner.has_room:
+            return  # others that were begun at the same moment have taken it
         try:
-            process = await self._spawner.spawn()
+            service = self.name.partition("/")[0]
+            process = await self._spawner.spawn(service, self._load.generation)
         except LoadError as error:
             self.last_failure = error.message
-            self._not_before = self._clock() + 1.0
-            if self._first is not None and not self._first.done():
-                self._first.set_exception(error)
+            self._quarantine.not_before = self._clock() + 1.0
+            if load.run_tests:
+                self._fail_start(error)
             return
-        worker = WorkerLine(self, process, self._clock)
+        worker = WorkerLine(self, process, self._clock, self._load.limits.answer_bytes)
         self.workers.add(worker)
-        await self._loop.create_unix_connection(lambda: worker, sock=process.line)
+        if load.run_tests:
+            self._tester = worker
+        try:
+            await self._loop.create_unix_connection(lambda: worker, sock=process.line)
+        except BaseException:
+            self.workers.discard(worker)
+            process.kill()
+            process.close()
+            raise
         if self._closed:
             worker.kill()
             return
-        worker.load(msgspec.structs.replace(self._load, scratch=str(process.scratch)))
+        told = msgspec.structs.replace(load, scratch=str(process.scratch))
+        worker.load(told, LOAD_S)
 
     def _shrink(self, now: float) -> None:
         if len(self.workers) <= self._spec.cruise or not self._idle:
@@ -315,10 +382,6 @@ class Pool:
             self._idle.remove(longest)
             self.workers.discard(longest)
             longest.leave()
-
-
-def _remove(worker: WorkerLine) -> None:
-    shutil.rmtree(worker.process.scratch, ignore_errors=True)
 
 
 def _refuse(query: Query, error: Exception) -> None:

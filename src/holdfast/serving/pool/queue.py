@@ -46,6 +46,11 @@ class Query:
         self.alone = False
         self.cancelled = False  # nobody waits for the answer any more
 
+    def cancel(self) -> None:
+        """Nobody waits any more: its body is let go, and ``reply`` is not called."""
+        self.cancelled = True
+        self.body = b""
+
 
 class Line:
     """The queries that wait for one endpoint, and what one costs."""
@@ -54,6 +59,7 @@ class Line:
         self.vectorised = vectorised
         self.waiting: deque[Query] = deque()
         self.cost_s = BATCH_BUDGET_S  # before anything is known, one at a time
+        self.stale = False  # whether some that wait may have been cancelled
 
     def learn(self, spent_s: float, queries: int) -> None:
         """A batch took so long."""
@@ -87,10 +93,23 @@ class FairQueue:
         """Queue it; ``False`` if as many wait as may."""
         line = self.lines[query.endpoint]
         if len(line.waiting) >= self.waiting_max:
-            return False
+            if line.stale:
+                self._sweep(line)
+            if len(line.waiting) >= self.waiting_max:
+                return False
         line.waiting.append(query)
         self.size += 1
         return True
+
+    def note_cancelled(self, endpoint: str) -> None:
+        """A query of the endpoint was cancelled: its place is for another, once one is needed."""
+        self.lines[endpoint].stale = True
+
+    def _sweep(self, line: Line) -> None:
+        kept = deque(query for query in line.waiting if not query.cancelled)
+        self.size -= len(line.waiting) - len(kept)
+        line.waiting = kept
+        line.stale = False
 
     def put_back(self, query: Query) -> None:
         """Queue it before all others, whatever the bound: it was in already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -10,7 +11,9 @@ import msgspec
 
 from holdfast.serving.pool.queue import Query
 from holdfast.serving.pool.spawner import Process
+from holdfast.serving.pool.watch import Budget
 from holdfast.serving.workers.frames import (
+    HEAD_BYTES_MAX,
     Answers,
     Batch,
     Failed,
@@ -31,9 +34,14 @@ class Owner(Protocol):
 
 
 class WorkerLine(asyncio.Protocol):
-    """States: starting -> idle <-> busy -> gone. ``failure`` says why it could not load."""
+    """States: starting -> idle <-> busy -> gone.
 
-    def __init__(self, owner: Owner, process: Process, clock: Callable[[], float]) -> None:
+    ``failure``: why it could not load, or was stopped.
+    """
+
+    def __init__(
+        self, owner: Owner, process: Process, clock: Callable[[], float], answer_bytes: int
+    ) -> None:
         self.process = process
         self.endpoint = ""
         self.inflight: dict[int, Query] = {}
@@ -44,39 +52,55 @@ class WorkerLine(asyncio.Protocol):
         self.idle_since = 0.0
         self.failure = ""
         self.killed = False
-        self.began = 0.0
+        self.overdue = False  # whether it was killed for the time that a query took
+        self.born = self.began = 0.0
+        self.budget = Budget(os.cpu_count() or 1)
+        self._worked_s = 0.0
         self._owner = owner
         self._clock = clock
-        self._splitter = Splitter()
+        self._splitter = Splitter(HEAD_BYTES_MAX)  # until it is ready
+        self._frame_bytes_max = answer_bytes + HEAD_BYTES_MAX
         self._transport: asyncio.Transport | None = None
         self._batch_queries = 0
         self._number = 0
+        self._timeout_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    def load(self, frame: Load) -> None:
-        """Tell it what to become."""
+    def load(self, frame: Load, timeout_s: float) -> None:
+        """Tell it what to become, and by when."""
+        self.born = self.began = self._clock()
+        self.deadline = self.began + timeout_s
         self._write(pack(frame))
 
-    def give(self, endpoint: str, queries: list[Query], cpu_s: int) -> None:
-        """Give an idle worker a batch."""
+    def worked_s(self, now: float) -> float:
+        """How long it has had something to do; to load, at first."""
+        return self._worked_s + (now - self.began if self.busy or not self.ready else 0.0)
+
+    def give(self, endpoint: str, queries: list[Query], timeout_s: float, cpu_s: int) -> None:
+        """Give an idle worker a batch; the first answer, and each next one, has that time."""
         told: list[tuple[int, str, bytes]] = []
         number = self._number
         inflight = self.inflight
-        deadline = queries[0].deadline
         for query in queries:
             number += 1
             inflight[number] = query
             told.append((number, query.action, query.body))
-            deadline = min(deadline, query.deadline)
         self._number = number
-        self.deadline = deadline
+        self._timeout_s = timeout_s
+        now = self._clock()
+        self.deadline = now + timeout_s
         self.endpoint = endpoint
         self.busy = True
-        self.began = self._clock()
+        self.began = now
         self._batch_queries = len(queries)
         self._write(pack(Batch(endpoint, cpu_s, told)))
+
+    def kill_overdue(self) -> None:
+        """End it, since what it has takes longer than the endpoint allows."""
+        self.overdue = True
+        self.kill()
 
     def kill(self) -> None:
         """End the process; ``worker_gone`` follows."""
@@ -91,23 +115,32 @@ class WorkerLine(asyncio.Protocol):
             self._transport.close()
 
     def data_received(self, data: bytes) -> None:
+        if self.killed or (self.ready and not self.busy):
+            self.kill()  # nothing was asked
+            return
         try:
             frames = [unpack_answer(frame) for frame in self._splitter.feed(data)]
         except (msgspec.DecodeError, ValueError, MemoryError):
             self.kill()  # the package's code has written to our line
             return
         for frame in frames:
-            if isinstance(frame, Answers):
+            if self.killed:
+                return
+            if isinstance(frame, Answers) and self.busy:
                 self._answers(frame)
             elif isinstance(frame, Ready) and not self.ready:
                 self.ready = True
+                self.deadline = float("inf")
+                self._splitter.bytes_max = self._frame_bytes_max
                 self.idle_since = self._clock()
+                self._worked_s = self.idle_since - self.began
                 self._owner.worker_ready(self, frame)
             elif isinstance(frame, Failed) and not self.ready:
                 self.failure = frame.message
             else:
                 self.kill()
-                return
+        if self.ready and not self.busy and not self._splitter.between:
+            self.kill()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -132,9 +165,11 @@ class WorkerLine(asyncio.Protocol):
             self.busy = False
             self.deadline = float("inf")
             self.idle_since = self._clock()
-            self._owner.worker_idle(self, self.idle_since - self.began, self._batch_queries)
+            spent_s = self.idle_since - self.began
+            self._worked_s += spent_s
+            self._owner.worker_idle(self, spent_s, self._batch_queries)
         elif inflight:
-            self.deadline = min(query.deadline for query in inflight.values())
+            self.deadline = self._clock() + self._timeout_s
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:

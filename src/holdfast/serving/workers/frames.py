@@ -11,13 +11,16 @@ from typing import Final, TypeAlias
 import msgspec
 
 _LENGTH: Final = struct.Struct("<I")
-FRAME_BYTES_MAX: Final = 1 << 30
+FRAME_BYTES_MAX: Final = 1 << 30  # to a worker: a body, whose size the front bounds
+HEAD_BYTES_MAX: Final = 1 << 20  # what a frame may have beside an answer; and before the first
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a worker may use, and as whom it runs (``user``; the node must be root for that).
 
-    ``processes``: whether it may start others.
+    ``processes``: whether it may start others. ``readable``: files and folders that it may read
+    beside the system's libraries and its package. ``answer_bytes``: of one answer, at most;
+    ``scratch_bytes``: of all files in its folder.
     """
 
     memory_bytes: int = 4 << 30
@@ -26,6 +29,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     processes: bool = False
     user: str = ""
     niceness: int = 0
+    readable: tuple[str, ...] = ()
+    answer_bytes: int = 64 << 20
+    scratch_bytes: int = 1 << 30
+    threads: int = 256
 
 
 class Load(msgspec.Struct, frozen=True, tag=1, array_like=True):
@@ -42,6 +49,18 @@ class Load(msgspec.Struct, frozen=True, tag=1, array_like=True):
     limits: Limits
 
 
+class Derive(msgspec.Struct, frozen=True, tag=6, array_like=True):
+    """To a new worker: make what the service needs beside its files (indexes), and end.
+
+    It runs nothing of the package, and leaves what it made in its scratch folder.
+    """
+
+    service: bytes
+    content: str
+    scratch: str
+    limits: Limits
+
+
 class Batch(msgspec.Struct, frozen=True, tag=2, array_like=True):
     """To a worker: queries of one endpoint; each is (number, action, body)."""
 
@@ -51,7 +70,10 @@ class Batch(msgspec.Struct, frozen=True, tag=2, array_like=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag=3, array_like=True):
-    """From a worker: it serves. Endpoints with their actions, and whether they are vectorised."""
+    """From a worker: it serves (or has derived all).
+
+    Endpoints with their actions, and whether they are vectorised.
+    """
 
     endpoints: dict[str, tuple[bool, list[str]]]
 
@@ -69,7 +91,7 @@ class Answers(msgspec.Struct, frozen=True, tag=5, array_like=True):
     answers: list[tuple[int, int, bytes]]
 
 
-ToWorker: TypeAlias = Load | Batch
+ToWorker: TypeAlias = Load | Derive | Batch
 FromWorker: TypeAlias = Ready | Failed | Answers
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -96,23 +118,29 @@ def unpack_answer(data: bytes | memoryview) -> FromWorker:
 
 
 class Splitter:
-    """Cuts a stream into frames. A length beyond the bound raises ``ValueError``."""
+    """Cuts a stream into frames. A length beyond ``bytes_max`` raises ``ValueError``."""
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
         self._buffer = bytearray()
+
+    @property
+    def between(self) -> bool:
+        """Whether nothing of a next frame has come."""
+        return not self._buffer
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that are complete now."""
         if not self._buffer and len(data) >= 4:  # nearly always: one frame at a time
             (length,) = _LENGTH.unpack_from(data)
-            if len(data) == length + 4:
+            if len(data) == length + 4 <= self.bytes_max + 4:
                 return [data[4:]]
         self._buffer += data
         frames: list[bytes] = []
         at = 0
         while len(self._buffer) - at >= 4:
             (length,) = _LENGTH.unpack_from(self._buffer, at)
-            if length > FRAME_BYTES_MAX:
+            if length > self.bytes_max:
                 raise ValueError(f"a frame of {length} bytes")
             if len(self._buffer) - at - 4 < length:
                 break

@@ -83,7 +83,8 @@ _PROPERTIES: Final[Mapping[str, PropertySchema]] = {
         updates=True,
     ),
     "max_errors": number(
-        "The share of queries that may meanwhile be answered with errors (500 or more).",
+        "By how much the share of queries answered with errors (500 or more) may meanwhile be "
+        "more than before.",
         Range(min=0, max=1),
         default=0,
         updates=True,

@@ -9,7 +9,7 @@ from uuid import UUID
 from holdfast.errors import ConflictError
 from holdfast.store.events import actor
 from holdfast.store.model import Member, MemberSpec, MemberState, Renewal
-from holdfast.store.pg.database import Database
+from holdfast.store.pg.database import Connection, Database
 from holdfast.store.pg.notify import MEMBERS
 from holdfast.store.pg.rows import member_of
 
@@ -112,6 +112,16 @@ with m as (
 select from m
 """
 
+# Locked, so that who asks for another at the same moment waits, and counts without this one.
+STAYING = """
+select other.id
+  from member m join member other on other.role = m.role and other.grp = m.grp
+ where m.id = $1 and other.state = 'up' and not other.drain_requested
+   and other.lease_until > clock_timestamp()
+ order by other.id
+   for no key update of other
+"""
+
 REQUEST_DRAIN = f"""
 with m as (
     update member set drain_requested = true where id = $1 and state <> 'gone'
@@ -203,11 +213,21 @@ class PgMembers:
     async def end_lease(self, member: UUID, epoch: int, reason: str) -> bool:
         return await self._changed(END_LEASE, member, epoch, reason)
 
-    async def request_drain(self, member: UUID) -> bool:
+    async def request_drain(self, member: UUID, *, spare_last: bool = False) -> bool:
         who = actor()
-        return await self._changed(
-            REQUEST_DRAIN, member, who.user_id, who.label, who.project, who.request
-        )
+        asked = (member, who.user_id, who.label, who.project, who.request)
+
+        async def work(conn: Connection) -> bool:
+            if spare_last:
+                staying = [row["id"] for row in await conn.fetch(STAYING, member)]
+                if staying == [member]:
+                    return False
+            return await conn.execute(REQUEST_DRAIN, *asked) > 0
+
+        changed = await self._db.run(work)
+        if changed:
+            self._db.hint(MEMBERS)
+        return changed
 
     async def mark_draining(self, member: UUID, epoch: int) -> bool:
         return await self._changed(MARK_DRAINING, member, epoch)
