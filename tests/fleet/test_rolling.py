@@ -65,7 +65,7 @@ def test_a_node_counts_as_done_only_once_it_has_answered_for_the_time_of_the_wat
     ("told", "why"),
     [
         ({"error": "endpoint 'add': no"}, "n1 on h: endpoint 'add': no"),
-        ({"generation": NEW, "answers": 10, "errors": 2}, "2 of 10"),
+        ({"generation": NEW, "answers": 10, "errors": 6}, "6 of 10"),
     ],
 )
 def test_a_node_that_fails_its_gate_breaks_the_rollout(told: dict[str, Any], why: str):
@@ -89,11 +89,25 @@ def test_queries_that_fail_anyway_break_no_rollout():
 
 
 def test_a_generation_that_errs_more_than_the_old_one_breaks_the_rollout():
-    new = {"wanted": NEW, "generation": NEW, "answers": 100, "errors": 80}
+    new = {"wanted": NEW, "generation": NEW, "answers": 100, "errors": 97}
     fresh, old = node(1, **new, before=Counts(500, 250)), node(2, answers=1000, errors=500)
     found = advance(moved(SERVICE, fresh), [fresh, old], Terms(errors_max=0.01))
     assert isinstance(found, Broken)
-    assert "80 of 100" in found.reason
+    assert "97 of 100" in found.reason
+
+
+def test_one_query_that_failed_before_lets_no_dead_generation_through():
+    bad = {"wanted": NEW, "generation": NEW, "answers": 200, "errors": 200}
+    fresh, old = node(1, **bad, before=Counts(1, 1)), node(2, answers=1, errors=1)
+    for nodes in ([fresh, old], [fresh]):
+        assert isinstance(advance(moved(SERVICE, fresh), nodes, Terms(errors_max=0.01)), Broken)
+
+
+def test_one_error_in_fifty_after_none_in_a_thousand_breaks_nothing():
+    new = {"wanted": NEW, "generation": NEW, "answers": 50, "errors": 1}
+    fresh, old = node(1, **new), node(2, answers=1000)
+    for terms in (Terms(errors_max=0.01), Terms()):
+        assert advance(moved(SERVICE, fresh), [fresh, old], terms) == Move((old.id,))
 
 
 def test_an_error_of_the_old_generation_breaks_nothing():

@@ -188,7 +188,7 @@ def test_answers_of_another_package_cannot_be_changed(node: NodeProcess):
 @needs_landlock
 @pytest.mark.parametrize(
     "path",
-    ["/etc/shadow", "/proc/1/environ", "/root", "/tmp", "/dev/mem", "/var/log"],
+    ["/etc/shadow", "/proc/1/environ", "/root", "/tmp", "/dev/mem", "/var/log", "/etc/ssl/private"],
 )
 def test_other_files_of_the_machine_cannot_be_read(node: NodeProcess, path: str):
     if not os.path.exists(path):  # noqa: PTH110 - /proc/1/environ may not be looked at
@@ -215,10 +215,14 @@ def test_no_other_process_can_be_signalled_or_bounded(
 
 @pytest.mark.parametrize(
     "numbers",
-    [(101, 117), (165, 40), (272, 97), (321, 280), (250, 219), (298, 241), (319, 279), (425, 425)],
+    [
+        *((101, 117), (165, 40), (272, 97), (321, 280), (250, 219), (298, 241), (319, 279)),
+        *((425, 425), (254, 27), (301, 263)),
+    ],
 )
 def test_calls_that_no_model_needs_are_refused(node: NodeProcess, numbers: tuple[int, int]):
-    """ptrace, mount, unshare, bpf, keyctl, perf_event_open, memfd_create, io_uring_setup."""
+    """ptrace, mount, unshare, bpf, keyctl, perf_event_open, memfd_create, io_uring_setup, and
+    being told of what others do with files."""
     column = 0 if os.uname().machine == "x86_64" else 1
     assert refused(ask(node, "call", number=numbers[column], arguments=[0, 0, 0, 0]))
 

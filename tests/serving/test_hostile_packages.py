@@ -9,6 +9,7 @@ import stat
 import struct
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,87 @@ def with_comment(path: Path) -> Path:
     return path
 
 
+def raw_entry(name: bytes, packed: bytes, size: int, **told: Any) -> tuple[bytes, bytes]:
+    """(What stands before a deflated file, with the file; what the directory says of it).
+
+    ``told``: what the directory says otherwise; its ``extra``; ``at``: where the file is.
+    """
+    crc = told.get("crc", 0)
+    times = bytes(4)
+    head = struct.pack("<HHH", 20, 0, 8) + times + struct.pack("<LLL", crc, len(packed), size)
+    local = b"PK\3\4" + head + struct.pack("<HH", len(name), 0) + name + packed
+    claimed, extra = told.get("claimed", len(packed)), told.get("extra", b"")
+    head = struct.pack("<HHH", 20, told.get("flags", 0), 8) + times
+    head += struct.pack("<LLL", crc, claimed, told.get("claimed_size", size))
+    tail = struct.pack("<HHHHHLL", len(name), len(extra), 0, 0, 0, 0, told.get("at", 0))
+    return local, b"PK\1\2" + struct.pack("<H", 20) + head + tail + name + extra
+
+
+def with_entry(path: Path, name: str, data: bytes, between: bytes = b"", **told: Any) -> Path:
+    """A package of f.py, and one more file, which the directory may describe otherwise."""
+    files = {"f.py": ADD.encode(), name: data}
+    archive(path, [(MANIFEST, manifest(files)), ("f.py", ADD.encode())])
+    with zipfile.ZipFile(path) as made:
+        at = made.start_dir
+    raw = path.read_bytes()
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(data) + packer.flush()
+    told = {"at": at + len(between), "crc": zlib.crc32(data), **told}
+    local, directory = raw_entry(name.encode(), packed, len(data), **told)
+    whole = raw[at:-22] + directory
+    start = at + len(between) + len(local)
+    end = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 3, 3, len(whole), start, 0)
+    return with_bytes(path, raw[:at] + between + local + whole + end)
+
+
+def with_other_name(path: Path) -> Path:
+    """A name in an extra field, which some versions of zipfile take for the file's."""
+    name = b"../../escaped"
+    data = struct.pack("<BL", 1, zlib.crc32(b"x.txt")) + name
+    return with_entry(path, "x.txt", b"x", extra=struct.pack("<HH", 0x7075, len(data)) + data)
+
+
+def with_zip64_field(path: Path) -> Path:
+    extra = struct.pack("<HHQ", 1, 8, 1)
+    return with_entry(path, "x.txt", b"x", extra=extra, claimed_size=0xFFFFFFFF)
+
+
+def with_claims(path: Path) -> Path:
+    """A bomb, and empty files that each claim to be as long as what is left of the archive."""
+    zeros = bytes(8 << 20)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(zeros) + packer.flush()
+    files = {"f.py": ADD.encode(), "zeros": zeros, **{f"e{n}": b"" for n in range(60)}}
+    archive(path, [(MANIFEST, manifest(files)), ("f.py", ADD.encode())])
+    with zipfile.ZipFile(path) as made:
+        at = made.start_dir
+    raw = path.read_bytes()
+    body, directory = raw[:at], raw[at:-22]
+    empty = b"\3\0"
+    total = at + 62 * 40 + len(packed)
+    for number in range(60):
+        name = f"e{number}".encode()
+        local, told = raw_entry(name, empty, 0, at=len(body), claimed=total - len(body) - 40)
+        body, directory = body + local, directory + told
+    told = {"at": len(body), "crc": zlib.crc32(zeros)}
+    local, last = raw_entry(b"zeros", packed, len(zeros), **told)
+    body, directory = body + local, directory + last
+    end = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 63, 63, len(directory), len(body), 0)
+    return with_bytes(path, body + directory + end)
+
+
+def with_overlap(path: Path) -> Path:
+    """One file under two names."""
+    files = {"f.py": ADD.encode(), "g.py": ADD.encode()}
+    archive(path, [(MANIFEST, manifest(files)), *files.items()])
+    raw = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as made:
+        first = made.getinfo("f.py").header_offset
+    last = raw.rindex(b"PK\1\2")
+    struct.pack_into("<L", raw, last + 42, first)
+    return with_bytes(path, bytes(raw))
+
+
 def with_bytes(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
@@ -191,6 +273,14 @@ HOSTILE: dict[str, Callable[[Path], Path]] = {
     "zip64 directory in a comment": lambda path: with_zip64_directory(path, hidden=True),
     "more entries than told": with_more_entries_than_told,
     "comment": with_comment,
+    "another name in an extra field": with_other_name,
+    "zip64 sizes of one file": with_zip64_field,
+    "claims of more than there is": with_claims,
+    "one file under two names": with_overlap,
+    "something between": lambda path: with_entry(path, "x.txt", b"x", between=b"hidden"),
+    "flags that differ": lambda path: with_entry(path, "x.txt", b"x", flags=8),
+    "checksum of something else": lambda path: with_entry(path, "x.txt", b"x", crc=1),
+    "size that differs": lambda path: with_entry(path, "x.txt", b"x", claimed_size=2),
     "something before": lambda path: with_bytes(path, b"x" + with_name(path, "a").read_bytes()),
     "no manifest": lambda path: archive(path, [("f.py", b"")]),
     "empty": lambda path: archive(path, []),
@@ -217,6 +307,30 @@ def test_a_hostile_package_is_refused_and_leaves_nothing(tmp_path: Path, what: s
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
     assert left == {"package.hfpkg", "home", "home/node", "home/node/packages"}
     assert not Path("/escaped").exists()
+
+
+def test_what_these_are_made_of_is_a_package_if_nothing_lies(tmp_path: Path):
+    store = PackageStore(tmp_path / "packages", Limits(), (), signed_only=False)
+    digest = store.put(with_entry(tmp_path / "package", "x.txt", b"x" * 100)).digest
+    assert (store.content(digest) / "x.txt").read_bytes() == b"x" * 100
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("another name in an extra field", "'x.txt' has an extra field"),
+        ("zip64 sizes of one file", "'x.txt' has an extra field"),
+        ("claims of more than there is", "'e0' is not what|'e1' is not where|times its size"),
+        ("one file under two names", "py' is not where it should be"),
+        ("something between", "'x.txt' is not where it should be"),
+        ("flags that differ", "'x.txt' is not what the directory says"),
+        ("size that differs", "'x.txt' is not what the directory says"),
+    ],
+)
+def test_a_refusal_says_what_lies(tmp_path: Path, what: str, told: str):
+    store = PackageStore(tmp_path / "packages", Limits(), (), signed_only=False)
+    with pytest.raises(PackageError, match=told):
+        store.put(HOSTILE[what](tmp_path / "package"))
 
 
 def test_a_truncated_package_is_refused_wherever_it_is_cut(tmp_path: Path):

@@ -57,6 +57,30 @@ def buried(depth):
         os.mkdir("d" * 200)
         os.chdir("d" * 200)
     return os.getpid()
+
+def passed(n):
+    import socket
+    kept.append(socket.socketpair())
+    for number in range(n):
+        with open(f"f{number}", "wb", 0) as file:
+            os.unlink(f"f{number}")
+            file.write(bytes(16 << 20))
+            socket.send_fds(kept[-1][0], [b"x"], [file.fileno()])
+    return os.getpid()
+
+def mapped(n):
+    import mmap
+    for number in range(n):
+        with open(f"f{number}", "w+b", 0) as file:
+            os.unlink(f"f{number}")
+            file.write(bytes(16 << 20))
+            kept.append(mmap.mmap(file.fileno(), 4096))
+    return os.getpid()
+
+def entries(n):
+    for number in range(n):
+        open(f"f{number}", "wb").close()
+    return os.getpid()
 """
 NAMES = [word.split("(")[0] for word in CODE.split("\ndef ")[1:]]
 SETTINGS = """
@@ -72,8 +96,6 @@ scratch_bytes = 67108864
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     folder = tmp_path_factory.mktemp("hostile")
     made = NodeProcess(folder / "node", SETTINGS).start()
-    endpoints = [function(name) for name in NAMES]
-    made.put(make(folder, "bad", {"f.py": CODE}, endpoints, pool={"floor": 2}))
     yield made
     made.stop()
 
@@ -86,16 +108,23 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
         ("many", {"n": 6}),
         ("hidden", {"n": 6}),
         ("buried", {"depth": 50}),
+        ("passed", {"n": 6}),
+        ("mapped", {"n": 6}),
+        ("entries", {"n": 11_000}),
     ],
 )
 def test_a_worker_that_takes_too_much_when_nobody_looks_is_killed(
-    node: NodeProcess, name: str, query: object
+    node: NodeProcess, tmp_path: Path, name: str, query: object
 ):
     """Threads that go on after their query, and disk that no single file takes up."""
-    pid = node.ask("bad", f"{name}/run", query).body["response"]
+    endpoints = [function(one) for one in NAMES]
+    node.put(make(tmp_path, f"bad-{name}", {"f.py": CODE}, endpoints, pool={"floor": 2}))
+    reply = node.ask(f"bad-{name}", f"{name}/run", query)
+    assert reply.status == 200, reply
+    pid = reply.body["response"]
     until(lambda: not is_alive(pid), "the worker to be killed", 20)
     until(lambda: disk_bytes(node.data / "scratch") < 1 << 20, "its folder to be removed", 5)
-    until(lambda: node.ask("bad", "add/run", {"a": 1}).status == 200, "a new worker", 10)
+    until(lambda: node.ask(f"bad-{name}", "add/run", {"a": 1}).status == 200, "a new worker", 10)
 
 
 def test_a_package_gets_as_many_workers_and_waiting_queries_as_the_node_allows(tmp_path: Path):
@@ -110,6 +139,48 @@ def test_a_package_gets_as_many_workers_and_waiting_queries_as_the_node_allows(t
         assert len(node.workers()) == 4
     finally:
         node.stop()
+
+
+CHILDREN = """
+import os, socket, subprocess, sys, threading, time
+
+CHILD = "import time\\nwhile True: time.sleep(1)"
+
+def children():
+    refused = []
+    for leave in (os.setsid, os.setpgrp):
+        try:
+            subprocess.run([sys.executable, "-c", "pass"], preexec_fn=leave, check=True)
+        except subprocess.SubprocessError:
+            refused.append(leave.__name__)
+    made = subprocess.Popen([sys.executable, "-c", CHILD], pass_fds=[3])  # keeps the line open
+    return [refused, os.getpid(), made.pid]
+
+def end():
+    os._exit(1)
+"""
+
+
+@pytest.mark.parametrize("how", ["dies", "disabled", "stopped"])
+def test_what_a_worker_has_started_ends_with_it(tmp_path: Path, how: str):
+    """Even if it holds the worker's line open, or would have its own session."""
+    told = "[workers]\nlibraries = []\n[workers.limits]\nprocesses = true\n"
+    node = NodeProcess(tmp_path / "node", told).start()
+    try:
+        endpoints = [function("children"), function("end")]
+        node.put(make(tmp_path, "bad", {"f.py": CHILDREN}, endpoints))
+        refused, worker, child = node.ask("bad", "children/run", {}).body["response"]
+        assert refused == ["setsid", "setpgrp"]
+        assert is_alive(child)
+        if how == "dies":
+            assert node.ask("bad", "end/run", {}).status >= 500
+        elif how == "disabled":
+            assert node.admin("POST", "services/bad/actions/disable").status == 200
+        if how != "stopped":
+            until(lambda: not is_alive(child), "its child to end", 15)
+    finally:
+        node.stop()
+    until(lambda: not is_alive(worker) and not is_alive(child), "both to end", 5)
 
 
 def disk_bytes(folder: Path) -> int:

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from holdfast.serving.errors import LoadError
+from holdfast.serving.packages.manifest import FunctionSpec, Service
 from holdfast.serving.packages.manifest import Pool as PoolSpec
 from holdfast.serving.pool.pool import Pool
 from holdfast.serving.workers.frames import (
@@ -21,12 +23,14 @@ from holdfast.serving.workers.frames import (
     Ready,
     Splitter,
     pack,
+    unpack_query,
 )
-from holdfast.serving.workers.frames import unpack_query as unpack
 
 FLOOR = 3
 LOAD = Load(
-    service=b"{}",
+    service=msgspec.json.encode(
+        Service("sums", [FunctionSpec(id="add", file="f.py", function="add")])
+    ),
     generation="v1",
     content="",
     derived="",
@@ -53,7 +57,7 @@ class Worker:
         """Whether it was told what to load."""
         try:
             for frame in self._splitter.feed(self._far.recv(1 << 16)):
-                self.told = cast("Load", unpack(frame))
+                self.told = cast("Load", unpack_query(frame))
         except BlockingIOError:
             pass
         return self.told is not None
@@ -71,9 +75,9 @@ class Worker:
 class Rig:
     """A pool, and the workers that were started for it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, room: int = FLOOR) -> None:
         self.workers: list[Worker] = []
-        self.room = FLOOR
+        self._room = room
         self._folder = folder
         spec = PoolSpec(floor=FLOOR, cruise=FLOOR, ceil=FLOOR)
         self.pool = Pool("sums/v1", spec, LOAD, cast("Any", self))
@@ -81,11 +85,16 @@ class Rig:
 
     @property
     def has_room(self) -> bool:
-        return len(self.workers) < self.room
+        return len(self.workers) < self._room
 
     async def spawn(self, service: str, generation: str) -> Worker:
         self.workers.append(Worker(self._folder / str(len(self.workers))))
         return self.workers[-1]
+
+    async def close(self) -> None:
+        self.starting.cancel()
+        self.pool.close()
+        await asyncio.gather(self.starting, return_exceptions=True)
 
     async def loading(self, count: int = FLOOR) -> list[Worker]:
         """The workers, once so many were told what to load."""
@@ -104,8 +113,7 @@ async def turns(holds: Callable[[], bool]) -> None:
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     made = Rig(tmp_path)
     yield made
-    made.pool.close()
-    await asyncio.gather(made.starting, return_exceptions=True)
+    await made.close()
 
 
 READY = Ready({"add": (False, ["run"])})
@@ -128,6 +136,7 @@ async def test_if_the_one_that_runs_the_tests_fails_nothing_is_started(rig: Rig)
         worker.says(READY)
     await turns(lambda: sum(one.ready for one in rig.pool.workers) == len(others))
     first.says(Failed("endpoint 'add' is wrong"))
+    first.kill()
     with pytest.raises(LoadError, match="endpoint 'add' is wrong"):
         await rig.starting
 
@@ -142,9 +151,10 @@ async def test_another_that_dies_is_left_for_later(rig: Rig):
     await rig.starting
 
 
-async def test_where_there_is_no_room_it_starts_with_one(rig: Rig):
-    rig.room = 0
-    (only,) = await rig.loading(1)
-    only.says(READY)
+async def test_where_there_is_room_for_two_it_starts_with_two(tmp_path: Path):
+    rig = Rig(tmp_path, room=2)
+    for worker in await rig.loading(2):
+        worker.says(READY)
     await rig.starting
-    assert len(rig.workers) == 1
+    assert len(rig.workers) == 2
+    await rig.close()

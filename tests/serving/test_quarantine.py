@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from holdfast.serving.pool.quarantine import DEATHS, QUARANTINE_S, YOUNG_S, Quarantine
+from holdfast.serving.pool.quarantine import (
+    DEATHS,
+    QUARANTINE_S,
+    VANISHED,
+    YOUNG_S,
+    Quarantine,
+)
 
 
 def stopped(count: int, every_s: float, age_s: float) -> Quarantine:
@@ -44,3 +50,26 @@ def test_deaths_while_answering_delay_the_next_worker_only():
         quarantine.died(100.0, ready=True)
     assert not quarantine.until
     assert 100 < quarantine.not_before < 100 + QUARANTINE_S
+
+
+def vanished(count: int, age_s: float, *, answered: bool, every_s: float = 0.1) -> Quarantine:
+    """After so many that ended with nothing to do, while others answer if these have, too."""
+    quarantine = Quarantine()
+    for number in range(count):
+        now = 1000.0 + number * every_s
+        if answered:
+            quarantine.deaths_in_a_row = 0
+        quarantine.vanished(now, now - age_s, answered=answered)
+    return quarantine
+
+
+def test_workers_that_are_ready_and_end_before_they_answer_are_left_alone():
+    assert not vanished(DEATHS - 1, 0.02, answered=False).until
+    assert vanished(DEATHS, 0.02, answered=False).until
+    assert not vanished(DEATHS, YOUNG_S + 1, answered=False).until  # all are killed from outside
+
+
+def test_workers_that_answer_and_end_again_and_again_are_left_alone():
+    assert not vanished(VANISHED - 1, 0.02, answered=True).until
+    assert vanished(VANISHED, 0.02, answered=True).until
+    assert not vanished(VANISHED, 0.02, answered=True, every_s=2).until

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import socket
 from pathlib import Path
+from typing import Any
 
-from holdfast.serving.pool.scratch import remove, used_bytes
+import pytest
+
+from holdfast.serving.pool.scratch import ENTRIES_MAX, remove, used_bytes
 
 MANY = 1 << 30
 
@@ -69,3 +74,90 @@ def test_what_cannot_be_looked_into_is_too_much(tmp_path: Path):
     finally:
         for path in tmp_path.iterdir():
             remove(path)
+
+
+@pytest.mark.parametrize("call", ["open", "chmod", "rename", "rmdir", "unlink"])
+def test_a_link_put_where_a_folder_was_is_never_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+):
+    """Whichever moment the worker's child chooses: before each such call, of any of them."""
+    outside = tmp_path / "outside"
+    (outside / "in").mkdir(parents=True)
+    (outside / "in" / "kept").write_text("x")
+    (outside / "kept").write_text("x")
+    outside.chmod(0o755)
+    (outside / "in").chmod(0o755)
+    real = getattr(os, call)
+    for moment in range(12):
+        folder = tmp_path / "scratch"
+        (folder / "a" / "in" / "deeper").mkdir(parents=True)
+        (folder / "a" / "in" / "kept").write_text("x")
+        calls = 0
+
+        def swap(*given: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == moment + 1:  # noqa: B023
+                for at, path in enumerate([*folder.glob("*/*"), *folder.glob("*")]):  # noqa: B023
+                    if path.is_dir() and not path.is_symlink():
+                        path.rename(tmp_path / f"gone-{moment}-{at}")  # noqa: B023
+                        path.symlink_to(outside)
+            return real(*given, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, swap)
+            remove(folder)
+        remove(folder)
+        assert not folder.exists()
+        assert sorted(path.name for path in outside.rglob("*")) == ["in", "kept", "kept"]
+        modes = [path.stat().st_mode & 0o777 for path in (outside, outside / "in")]
+        assert modes == [0o755, 0o755]
+
+
+def test_more_entries_than_can_be_looked_at_are_too_much(tmp_path: Path):
+    for number in range(ENTRIES_MAX):
+        (tmp_path / str(number)).touch()
+    assert used_bytes(tmp_path, os.getpid(), MANY) <= MANY
+    (tmp_path / "one more").touch()
+    assert used_bytes(tmp_path, os.getpid(), MANY) > MANY
+    remove(tmp_path)
+
+
+def test_files_on_their_way_through_a_socket_are_too_much(tmp_path: Path):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        with (tmp_path / "a").open("wb", 0) as file:
+            socket.send_fds(ours, [b"x"], [file.fileno()])
+            (tmp_path / "a").unlink()
+        assert used_bytes(tmp_path, os.getpid(), MANY) > MANY
+        socket.recv_fds(theirs, 1, 0)
+        assert used_bytes(tmp_path, os.getpid(), MANY) <= MANY
+
+
+def test_files_that_are_removed_and_closed_but_mapped_count(tmp_path: Path):
+    with (tmp_path / "a").open("w+b", 0) as file:
+        file.write(b"x" * 1_000_000)
+        mapped = mmap.mmap(file.fileno(), 4096)
+        assert used_bytes(tmp_path, os.getpid(), MANY) >= 1_000_000
+        (tmp_path / "a").unlink()
+        assert 1_000_000 <= used_bytes(tmp_path, os.getpid(), MANY) < 2_000_000  # once
+    with mapped:
+        assert used_bytes(tmp_path, os.getpid(), MANY) >= 1_000_000
+    assert used_bytes(tmp_path, os.getpid(), MANY) < 1_000_000
+
+
+def test_what_is_written_while_a_folder_is_removed_is_removed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "scratch"
+    (folder / "a").mkdir(parents=True)
+    real, late = os.rmdir, ["late"]
+
+    def rmdir(*given: Any, **named: Any) -> None:
+        if late:
+            (folder / late.pop()).write_text("x")
+        real(*given, **named)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    remove(folder)
+    assert not folder.exists()

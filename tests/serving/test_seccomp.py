@@ -32,6 +32,12 @@ NUMBERS = {
     "fchmodat": (268, 53),
     "fchownat": (260, 54),
     "memfd_create": (319, 279),
+    "setpgid": (109, 154),
+    "setsid": (112, 157),
+    "inotify_add_watch": (254, 27),
+    "fanotify_mark": (301, 263),
+    "sendmsg": (46, 211),
+    "sendmmsg": (307, 269),
 }
 
 
@@ -101,6 +107,24 @@ def test_threads_may_be_started_and_processes_if_they_may(column: int):
     if column == X86:
         assert run(X86, 57) == run(X86, 58) == errno.EPERM  # fork, vfork
         assert run(X86, 57, processes=True) == ALLOWED
+
+
+@both
+def test_nothing_leaves_its_workers_group_nor_becomes_its_sibling(column: int):
+    for name in ("setpgid", "setsid"):
+        assert ask(column, name, processes=True, signals=True) == errno.EPERM
+    assert ask(column, "clone", 0x8000 | 17, processes=True) == errno.EPERM  # CLONE_PARENT
+
+
+@both
+def test_what_others_do_with_files_is_not_told(column: int):
+    for name in ("inotify_add_watch", "fanotify_mark"):
+        assert ask(column, name) == errno.EPERM
+
+
+@both
+def test_what_name_resolution_and_asyncio_send_with_is_allowed(column: int):
+    assert ask(column, "sendmsg") == ask(column, "sendmmsg") == ALLOWED
 
 
 @both

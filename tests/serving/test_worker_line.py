@@ -12,6 +12,7 @@ from holdfast.serving.pool.worker_line import WorkerLine
 from holdfast.serving.workers.frames import HEAD_BYTES_MAX, Answers, Failed, Ready, pack
 
 ANSWER_BYTES = 1000
+OFFERS = {"f": (False, ["run"])}
 
 
 class FakeProcess:
@@ -46,10 +47,10 @@ class Rig:
         self.replies: list[tuple[int, bytes]] = []
         self.process = FakeProcess()
         process = cast("Process", self.process)
-        self.line = WorkerLine(self, process, lambda: self.now, ANSWER_BYTES)
+        self.line = WorkerLine(self, process, lambda: self.now, ANSWER_BYTES, OFFERS)
         self.line.connection_made(cast("Any", FakeTransport()))
 
-    def worker_ready(self, worker: WorkerLine, ready: Ready) -> None:
+    def worker_ready(self, worker: WorkerLine) -> None:
         self.told.append("ready")
 
     def worker_idle(self, worker: WorkerLine, spent_s: float, queries: int) -> None:
@@ -59,7 +60,7 @@ class Rig:
         self.told.append("gone")
 
     def ready(self) -> Rig:
-        self.line.data_received(pack(Ready({"f": (False, ["run"])})))
+        self.line.data_received(pack(Ready(OFFERS)))
         return self
 
     def busy(self, queries: int = 1) -> Rig:
@@ -138,3 +139,37 @@ def test_each_query_of_a_batch_has_the_endpoints_time_since_the_one_before():
     assert rig.line.deadline == pytest.approx(rig.now + 2)
     rig.line.data_received(pack(Answers(True, [(2, 200, b"{}")])))
     assert rig.line.deadline == float("inf")
+
+
+@pytest.mark.parametrize("status", [299, 0, -1, 600, 99999, 100, 101, 204, 304])
+def test_an_answer_whose_status_is_none_of_ours_kills_and_is_not_given(status: int):
+    """Some would raise in the front; after others a client takes the body for a next answer."""
+    rig = Rig().busy()
+    rig.line.data_received(pack(Answers(True, [(1, status, b"{}")])))
+    assert rig.process.kills
+    assert rig.replies == []
+    assert len(rig.line.inflight) == 1  # so that its owner asks again, or answers it
+    assert "stopped" in rig.line.failure
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{}, {"g": (False, ["run"])}, {**OFFERS, "g": (False, ["run"])}, {"f": (True, ["run"])}],
+    ids=["none", "another", "one more", "vectorised"],
+)
+def test_a_worker_is_ready_with_the_endpoints_of_its_package_only(
+    told: dict[str, tuple[bool, list[str]]],
+):
+    rig = Rig()
+    rig.line.data_received(pack(Ready(told)))
+    assert rig.process.kills
+    assert rig.told == []
+    assert not rig.line.ready
+
+
+def test_a_frame_without_answers_gives_a_worker_no_more_time():
+    rig = Rig().busy()
+    deadline = rig.line.deadline
+    rig.now += 1
+    rig.line.data_received(pack(Answers(False, [])))
+    assert rig.line.deadline == deadline

@@ -20,7 +20,8 @@ Invariants:
       one that fails ends the rollout, and every node has the old one again;
     - queries that failed with the old generation, too, are no fault of the new one;
     - whoever writes a rollout names it, so that one that was overtaken changes nothing any more;
-    - of query keys, only digests are kept.
+    - of query keys, only digests are kept;
+    - a node names to clients the members that it read last, for as long as it can read no others.
 
 Proved by: ``tests/fleet``, ``tests/e2e/test_serving_stacks.py``.
 """

@@ -150,7 +150,7 @@ def _fault(
     if served.error:
         return f"{node.label}: {served.error}"
     if served.generation == target and _errs(served, terms, before):
-        allowed = errors_allowed(_found(served), before, terms.errors_max)
+        allowed = errors_allowed(before, terms.errors_max)
         return (
             f"{node.label}: {served.errors} of {served.answers} queries were answered with errors; "
             f"by what there was before, at most {allowed:.1%} may be"

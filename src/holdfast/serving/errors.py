@@ -14,7 +14,11 @@ from holdfast.errors import (
     UnavailableError,
 )
 
-_TEXT_CHARS_MAX: Final = 4000
+TEXT_CHARS_MAX: Final = 4000
+# Of errors, all that there are here. Each has a body, and is the last of its answer (RFC 9110).
+ERROR_STATUSES: Final = frozenset(
+    {400, 401, 403, 404, 405, 409, 413, 429, 500, 501, 502, 503, 504, 507}
+)
 
 
 class PackageError(InvalidInputError):
@@ -131,7 +135,8 @@ def error_body(error: BaseException) -> tuple[int, bytes]:
     """(status, body) of an error, as dataikuapi reads it. Never raises, whatever the error is."""
     status, kind, text = 500, type(error).__name__, text_of(error)
     if isinstance(error, HoldfastError):
-        status = error.status
+        if type(error.status) is int and error.status in ERROR_STATUSES:  # an author's may not be
+            status = error.status
     elif isinstance(error, MemoryError):
         kind, text = "MemoryError", "The endpoint needs more memory than it may use."
     document = {"errorType": encodable(kind), "message": text, "detailedMessage": text}
@@ -142,7 +147,7 @@ def text_of(error: BaseException) -> str:
     """What an error says, not longer than a client needs; user code's may fail to say it."""
     try:
         text = error.message if isinstance(error, HoldfastError) else str(error)
-        return encodable(text[:_TEXT_CHARS_MAX] or type(error).__name__)
+        return encodable(text[:TEXT_CHARS_MAX] or type(error).__name__)
     except Exception:  # noqa: BLE001 - its __str__ is the author's
         return encodable(type(error).__name__)
 

@@ -13,8 +13,9 @@ for both; the data directory's lock, which is one for both; and a line to talk o
     accepts; "accepts"       ------------>   stops listening, drains
 
 The old one says "go" only if the new one serves all that it serves itself, and has loaded what is
-on the disk now. If the line ends before, the new one ends and the old one goes on as it was: a
-process that waits for a successor, or for leave to accept, is never the only one.
+on the disk now. If the line ends before, the new one ends, and the old one goes on as it was. If
+the line ended because the old one was killed, nobody is left, since the new one cannot know that
+what it loaded is all: as whenever a process is killed, its service manager has to start another.
 """
 
 from __future__ import annotations

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.serving.front.wires import Site, Wire, post, statuses
 from tests.serving.nodes import KEY, NodeProcess, Reply, basic, function, make, until
+
+from holdfast.serving.errors import QueryError
+from holdfast.serving.front.http import Connection
+from holdfast.serving.front.room import RESERVED
 
 CODE = """
 import time
@@ -229,6 +236,137 @@ def test_silent_connections_keep_nobody_out(node: NodeProcess):
     finally:
         for client in silent:
             client.close()
+
+
+@contextlib.contextmanager
+def refilled(node: NodeProcess, count: int, said: bytes = b"") -> Iterator[None]:
+    """So many connections on which nothing but this comes, opened anew as they are closed."""
+    clients: list[socket.socket] = []
+    enough = threading.Event()
+
+    def closed(client: socket.socket) -> bool:
+        try:
+            return client.recv(1000) == b"" or closed(client)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def fill() -> None:
+        while not enough.wait(0.1):
+            for client in [one for one in clients if closed(one)]:
+                client.close()
+                clients.remove(client)
+            while len(clients) < count:
+                client = connect(node)
+                clients.append(client)
+                with contextlib.suppress(OSError):
+                    client.sendall(said)
+                client.setblocking(False)
+
+    filler = threading.Thread(target=fill)
+    filler.start()
+    try:
+        until(lambda: len(clients) == count, "all connections", 10)
+        yield
+    finally:
+        enough.set()
+        filler.join()
+        for client in clients:
+            client.close()
+
+
+SLOW = b"POST /public/api/v1/good/add/run HTTP/1.1\r\nContent-Length: 60000\r\n%b\r\n{"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"GET /isAl",
+        SLOW % b"",
+        SLOW % f"Authorization: {basic('wrong')}\r\n".encode(),
+        b"GET /isAlive/ HTTP/1.1\r\nContent-Length: 60000\r\n\r\n{",
+        b"POST /isAlive/ HTTP/1.1\r\nContent-Length: 60000\r\n\r\n{",
+    ],
+    ids=["silent", "head", "no-key", "wrong-key", "probe", "posted-probe"],
+)
+def test_connections_that_come_back_keep_nobody_out(node: NodeProcess, said: bytes):
+    """As many as the bound and the reserve take together."""
+
+    def answered() -> bool:
+        with contextlib.suppress(OSError):  # all are too young yet to give way
+            return node.ask("good", "add/run", {"a": 1}).status == 200
+        return False
+
+    with refilled(node, 40 + RESERVED, said):
+        until(answered, "room", 5)
+        found: list[int] = []
+        for _ in range(20):
+            threading.Event().wait(0.05)
+            found += [node.ask("good", "add/run", {"a": 1}).status]
+            found += [node.request("GET", "/isAlive/").status]
+    assert found == [200] * 40
+
+
+@pytest.mark.parametrize("path", ["isAlive/", "public/api/v1/good/isReady"])
+def test_a_body_of_a_probe_is_not_waited_for(node: NodeProcess, path: str):
+    with connect(node) as client:
+        client.sendall(f"GET /{path} HTTP/1.1\r\nContent-Length: 60000\r\n\r\n{{".encode())
+        data = b""
+        while chunk := client.recv(1000):
+            data += chunk
+    assert data.startswith(b"HTTP/1.1 400 ")
+    assert b"A probe has no body" in data
+
+
+async def test_the_reserve_keeps_nobody_out_and_its_oldest_gives_way():
+    site = Site(connections_max=2)
+    made: list[tuple[Connection, Wire]] = []
+    for _ in range(2 + RESERVED):
+        made.append(site.connect())
+        site.now += 0.001
+    site.now += 0.1
+    for at in range(2):
+        one, wire = site.connect()
+        one.data_received(post("/later"))
+        assert [old.closed for _, old in made[:3]] == [True, at == 1, False]
+        assert statuses(wire) == []
+    _, probe = site.connect()
+    assert made[2][1].closed
+    assert not probe.closed
+    assert len(site.room.connections) == 2 + RESERVED
+
+
+async def test_who_sends_a_body_without_a_key_gives_way_before_who_is_idle_and_after_the_silent():
+    site = Site(connections_max=3)
+    site.refusal = QueryError("No key.")
+    _, silent = site.connect()
+    site.now += 0.5
+    idle, idle_wire = site.connect()
+    idle.data_received(post("/now"))
+    sender, sender_wire = site.connect()
+    sender.data_received(post("/now", b"x" * 100)[:-1])
+    site.now += 0.6
+    closed: list[list[bool]] = []
+    for _ in range(3):
+        one, _ = site.connect()
+        one.data_received(post("/later"))
+        closed.append([wire.closed for wire in (silent, sender_wire, idle_wire)])
+    assert closed == [[True, False, False], [True, True, False], [True, True, True]]
+    assert site.room.held_bytes == 0
+
+
+async def test_who_has_a_key_gives_way_only_when_its_body_comes_too_slowly():
+    site = Site(connections_max=2)
+    wires = [site.connect() for _ in range(2)]
+    for one, _ in wires:
+        one.data_received(post("/now", b"x" * 60_000)[:10_000])
+    wires[0][0].data_received(b"x" * 20_000)
+    site.now += 2.5
+    _, newcomer = site.connect()
+    assert [wire.closed for _, wire in wires] == [False, True]
+    assert not newcomer.closed
 
 
 def test_an_upload_to_no_call_opens_no_file(node: NodeProcess):

@@ -26,8 +26,8 @@ _URL_BYTES_MAX: Final = 8192
 _SLICE_BYTES: Final = 4096  # parsed at a time, so that few pipelined requests wait as objects
 _UNASKED_BYTES_MAX: Final = 64 << 10  # longer bodies are read of those only that may ask
 _SILENCE_S: Final = 1.0  # after which a client that has not asked may have to make room
+_CHANCE_S: Final = 0.1  # the same if nobody else can: it had time to be heard
 _LINGER_S: Final = 5.0
-_PROBE: Final = b"isAlive"
 
 
 class MethodError(HoldfastError):
@@ -76,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._deaf = False  # what still comes is thrown away
         self._ending = False  # the last answer is written
         self._for_probe = False
+        self._keyless: Request | None = None  # the last that was found to come without a valid key
         self._deaf_bytes = 0
         self._choked_since: float | None = None  # since when the client reads no answers
         self._choked_bytes = 0
@@ -238,8 +239,10 @@ class Connection(asyncio.Protocol):
             return
         if self._for_probe:
             request.keep_alive = False
-            if not request.url.lstrip(b"/").startswith(_PROBE):
+            if request.method == b"POST" or not request.of_node_probe():
                 raise UnavailableError("Too many connections: try again later.")
+        if request.method != b"POST" and request.of_probe_with_body():
+            raise InvalidInputError("A probe has no body.")
         request.sink = self._app.sink(request)
         if (request.length > self._unasked_bytes_max or request.coding) and request.sink is None:
             self._admit(request)
@@ -430,11 +433,25 @@ class Connection(asyncio.Protocol):
 
     def spare(self, now: float) -> tuple[int, float] | None:
         """How well it can be spared for another client, least first; ``None``: not at all."""
-        if self.busy or self._waiting or (self.receiving and self._request.method):
+        if self.busy or self._waiting:
             return None
+        spent_s = now - self.since
+        if self.receiving and self._request.method:
+            slow = spent_s > _SILENCE_S + self._request.size / RATE_MIN
+            return (1, self.since) if slow or not self._has_key() else None
         if self._asked and not self.receiving and not self._ending:
-            return 1, self.since
-        return (0, self.since) if now - self.since > _SILENCE_S else None
+            return 2, self.since
+        rank = 0 if spent_s > _SILENCE_S else 3
+        return (rank, self.since) if spent_s > _CHANCE_S or self._ending else None
+
+    def _has_key(self) -> bool:
+        """Whether what is being received could be answered. Asked only when it matters."""
+        if self._keyless is not self._request:
+            try:
+                self._app.admit(self._request)
+            except HoldfastError:
+                self._keyless = self._request
+        return self._keyless is not self._request
 
     def give_way(self) -> None:
         """Close it for another client."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from holdfast.errors import HoldfastError
+
+_NODE_PROBE: Final = b"isAlive"
+_PROBES: Final = (_NODE_PROBE, b"isReady", b"v2/health/")
 
 
 class Sink(Protocol):
@@ -38,6 +41,15 @@ class Request:
         self.upgrade = False
         self.keep_alive = True
         self.deadline_ms = -1
+
+    def of_node_probe(self) -> bool:
+        """Whether it asks how the node is."""
+        return self.url.lstrip(b"/").startswith(_NODE_PROBE)
+
+    def of_probe_with_body(self) -> bool:
+        """Whether it asks how the node or a service is, and is longer than that takes."""
+        has_body = self.length > 0 or self.coding != b""
+        return has_body and any(path in self.url for path in _PROBES)
 
     def head(self, version: str) -> bytes:
         """What matters of the head, once more; without a wish to upgrade."""

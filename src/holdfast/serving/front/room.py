@@ -21,10 +21,12 @@ FULL: Final = "Too much is being received: try again later."
 class Room:
     """``connections``: those there are. ``held_bytes``: bodies, from their first byte until their
     answer, and what was read ahead. Large bodies leave the last quarter of it to small ones.
+    Those in the reserve do not count against the bound: they keep out nobody who asks.
     """
 
     def __init__(self, settings: HttpSettings) -> None:
         self.connections: set[Connection] = set()
+        self._reserve: set[Connection] = set()  # those of them that only the probe may be asked on
         self.held_bytes = 0
         self.unsent_bytes = 0  # of answers that clients do not read as quickly as they ask
         self.soft_max = settings.bodies_bytes_max // 4 * 3
@@ -39,17 +41,19 @@ class Room:
 
         Raises ``UnavailableError`` if there is no room for even that.
         """
-        count = len(self.connections)
-        if count >= self._connections_max and self._make_room(now):
-            count -= 1
-        if count >= self._connections_max + RESERVED:
-            raise UnavailableError("Too many connections: try again later.")
+        asking = len(self.connections) - len(self._reserve)
+        may_ask = asking < self._connections_max or self._make_room(now)
+        if not may_ask:
+            if len(self._reserve) >= RESERVED and not self._make_room_in_reserve(now):
+                raise UnavailableError("Too many connections: try again later.")
+            self._reserve.add(connection)
         self.connections.add(connection)
-        return count < self._connections_max
+        return may_ask
 
     def leave(self, connection: Connection) -> None:
         """It is gone."""
         self.connections.discard(connection)
+        self._reserve.discard(connection)
         self.unchoke(connection)
 
     def check(self, size: int) -> None:
@@ -73,14 +77,29 @@ class Room:
     def _make_room(self, now: float) -> bool:
         """Close the one that can be spared best. All are looked at, once for many such calls."""
         if not self._spare and now >= self._not_before:
-            ranks = {one: rank for one in self.connections if (rank := one.spare(now)) is not None}
+            ranks = _ranks(self.connections - self._reserve, now)
             found = heapq.nsmallest(_CANDIDATES, ranks, key=ranks.__getitem__)
             self._spare = [(one, one.since) for one in reversed(found)]
             self._not_before = now + _PAUSE_S if not found else 0.0
         while self._spare:
             one, since = self._spare.pop()
             if one in self.connections and one.since == since and one.spare(now):
-                self.connections.discard(one)
-                one.give_way()
+                self._close(one)
                 return True
         return False
+
+    def _make_room_in_reserve(self, now: float) -> bool:
+        """The same there; so few are looked at each time."""
+        ranks = _ranks(self._reserve, now)
+        if ranks:
+            self._close(min(ranks, key=ranks.__getitem__))
+        return bool(ranks)
+
+    def _close(self, one: Connection) -> None:
+        self.leave(one)
+        one.give_way()
+
+
+def _ranks(connections: set[Connection], now: float) -> dict[Connection, tuple[int, float]]:
+    """Of those that can be spared, how well; the best is the least."""
+    return {one: rank for one in connections if (rank := one.spare(now)) is not None}

@@ -43,9 +43,12 @@ async def _ask(mounted: Mounted, endpoint: str, test: TestQuery) -> str:
     except HoldfastError as error:
         return f"is refused: {error.message}"
     status, data = await answered
-    document: Any = msgspec.json.decode(data)
+    try:
+        document: Any = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return f"is answered {status}, with what is no JSON."
     if status != 200:
-        return f"is answered {status}: {document['message']}"
+        return f"is answered {status}: {data[:500].decode('utf-8', 'replace')}"
     if test.expect is not None and not contains(document, test.expect):
         return f"is answered {data[:500].decode('utf-8', 'replace')}, not {test.expect}."
     return ""

@@ -12,7 +12,10 @@ from typing import Final
 
 import msgspec
 
-_DEVIATIONS: Final = 3.0  # further than this from what is expected is no chance
+_ANSWERS_MIN: Final = 20  # fewer say little of what there was before
+_DEVIATIONS: Final = 2.0  # so much may what there was before have been worse by chance
+_TIMES: Final = 2.0  # who asks changes from minute to minute, and with it the share of errors
+_SURPRISE: Final = 6.6  # e ** -6.6: once in 735 times
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -31,23 +34,35 @@ class Counts(msgspec.Struct, frozen=True):
         return Counts(self.answers + other.answers, self.errors + other.errors)
 
 
-def errors_allowed(found: Counts, before: Iterable[Counts], errors_max: float) -> float:
-    """The share of ``found`` that may be errors.
+def errors_allowed(before: Iterable[Counts], errors_max: float) -> float:
+    """The share of answers that may be errors, from 0 to 1.
 
     ``errors_max``: the share that may be errors more than before. ``before``: what the old ones
-    answered, each over a time of its own; the worst counts. Two shares of the same queries differ
-    by chance, the more the fewer there were: that much is allowed, too (three deviations of the
-    difference of two binomial shares). Where nothing was an error before, that is nothing.
+    answered, each over a time of its own; the worst counts, by two deviations more than it was and
+    twice that, but never more than half way to all. A sample of a few is worth little: what it
+    lacks is taken to have been answered well.
     """
-    allowed = errors_max
+    worst = 0.0
     for one in before:
-        if one.answers and found.answers:
-            share = one.errors / one.answers
-            variance = share * (1 - share) * (1 / one.answers + 1 / found.answers)
-            allowed = max(allowed, share + errors_max + _DEVIATIONS * math.sqrt(variance))
-    return min(allowed, 1.0)
+        answers = max(one.answers, _ANSWERS_MIN)
+        share = one.errors / answers
+        worst = max(worst, share + _DEVIATIONS * math.sqrt(share * (1 - share) / answers))
+    return min(max(worst, min(_TIMES * worst, (1 + worst) / 2)) + errors_max, 1.0)
 
 
 def are_too_many(found: Counts, before: Iterable[Counts], errors_max: float) -> bool:
-    """Whether more of the answers found are errors than may be."""
-    return found.errors > errors_allowed(found, before, errors_max) * found.answers
+    """Whether more of the answers found are errors than may be, and that is no chance.
+
+    One error never is: whoever answers may be killed once. Several are if so many come of the share
+    allowed less than once in ``exp(_SURPRISE)`` times (Chernoff's bound on a binomial's tail).
+    """
+    allowed = errors_allowed(before, errors_max)
+    if found.errors <= max(1.0, allowed * found.answers):
+        return False
+    if not allowed:
+        return True
+    share = found.errors / found.answers
+    surprise = found.errors * math.log(share / allowed)
+    if share < 1:
+        surprise += (found.answers - found.errors) * math.log((1 - share) / (1 - allowed))
+    return surprise > _SURPRISE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from holdfast.errors import HoldfastError
@@ -60,6 +60,15 @@ def since(after: ByEndpoint, before: ByEndpoint) -> ByEndpoint:
     return {where: one.since(before.get(where, Counts())) for where, one in after.items()}
 
 
+def pooled(found: Iterable[ByEndpoint]) -> ByEndpoint:
+    """Of all nodes together."""
+    together: ByEndpoint = {}
+    for one in found:
+        for where, answered in one.items():
+            together[where] = together.get(where, Counts()) + answered
+    return together
+
+
 def total(found: ByEndpoint) -> Counts:
     """Of all endpoints together."""
     return sum(found.values(), Counts())
@@ -71,13 +80,12 @@ def check_errors(
     """Raises ``GateError`` if an endpoint answered more with errors than it did before.
 
     ``errors_max``: the share of answers that may be errors more. ``before``: what the old one
-    answered, over several times; the worst of them counts. An endpoint that answered nothing then
-    may have no more errors than that share.
+    answered, over several times; the worst of them counts (see ``baseline``).
     """
     for where, one in found.items():
         was = [earlier[where] for earlier in before if where in earlier]
         if are_too_many(one, was, errors_max):
-            share = errors_allowed(one, was, errors_max)
+            share = errors_allowed(was, errors_max)
             raise GateError(
                 f"{url}: {one.errors} of {one.answers} queries were answered with errors by "
                 f"{where}; by what there was before, at most {share:.1%} may be."

@@ -21,6 +21,7 @@ from holdfast.serving.operating.gate import (
     check_errors,
     check_ready,
     counts,
+    pooled,
     since,
     total,
 )
@@ -287,7 +288,8 @@ class Rolling:
         await asyncio.sleep(max(self._options.watch_s, notice_s))
         found = since(await counts(api, wanted.service, wanted.generation), before)
         meanwhile = await self._unchanged()
-        was = [*node.before, *(since(now, others.get(url, {})) for url, now in meanwhile.items())]
+        of_others = pooled(since(now, others.get(url, {})) for url, now in meanwhile.items())
+        was = [*node.before, of_others]
         check_errors(node.url, found, was, self._options.errors_max)
         all_of_it = total(found)
         self._reached(

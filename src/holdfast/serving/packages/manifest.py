@@ -227,6 +227,28 @@ def kind_of(spec: EndpointSpec) -> str:
     return str(spec.__struct_config__.tag)
 
 
+def offers(service: Service) -> dict[str, tuple[bool, list[str]]]:
+    """What each endpoint does: whether it is asked many at once, and its actions, first of all.
+
+    The front goes by this, whatever a worker says of itself.
+    """
+    return {spec.id: _offer(spec) for spec in service.endpoints}
+
+
+def _offer(spec: EndpointSpec) -> tuple[bool, list[str]]:
+    match spec:
+        case FunctionSpec():
+            return False, ["run"]
+        case ForecastSpec():
+            return False, ["forecast"]
+        case SqlSpec():
+            return False, ["query"]
+        case LookupSpec():
+            return False, ["lookup", "lookup-multi"]
+        case PredictionSpec() | ClusteringSpec() | CustomPredictionSpec():
+            return True, ["predict", "predict-multi", "infer"]
+
+
 def decode_service(document: Any) -> Service:
     """A ``Service`` of plain data (from TOML or JSON); raises ``PackageError`` with all faults."""
     _refuse_known_elsewhere(document)

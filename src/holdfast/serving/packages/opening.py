@@ -13,9 +13,9 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -41,7 +41,13 @@ _ENTRY_BYTES: Final = 46  # without name, extra field and comment (4.3.12)
 _DIRECTORY_BYTES_PER_ENTRY: Final = 1024
 _MANIFEST_BYTES_MAX: Final = 8 << 20
 _SIGNATURE_BYTES_MAX: Final = 4096
+_BUILD: Final = "make it with `holdfast package build`"
 _ENCRYPTED: Final = 0x1
+_SIZES_FOLLOW: Final = 0x8
+# What stands before each file (4.3.7): signature, version, flags, method, time, date, CRC-32,
+# packed and unpacked bytes, bytes of the name and of the extra field.
+_LOCAL: Final = struct.Struct("<4sHHHHHLLLHH")
+_LOCAL_SIGNATURE: Final = b"PK\x03\x04"
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,10 +82,12 @@ def open_package(
     ``PackageError``.
     """
     try:
-        _check_bounds(path, limits)
-        with zipfile.ZipFile(path) as archive:
-            entries = _checked_entries(archive, limits)
-            return _read(archive, entries, trusted, into)
+        with _opened(path) as file:
+            directory_at = _check_bounds(file, limits)
+            with zipfile.ZipFile(file) as archive:
+                entries = _checked_entries(archive, limits)
+                _check_layout(file, entries.values(), directory_at)
+                return _read(archive, entries, trusted, into)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise PackageError(f"The package is not a sound zip archive: {error}.") from None
     except (struct.error, ValueError, OverflowError):
@@ -90,29 +98,37 @@ def open_package(
         raise PackageError("The package is not a sound zip archive.") from None
 
 
-def _check_bounds(path: Path, limits: Limits) -> None:
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise PackageError(f"The package cannot be read: {error.strerror}.") from None
+
+
+def _check_bounds(file: BinaryIO, limits: Limits) -> int:
     """Before zipfile reads the directory: that it is small, and no other than the end says.
 
+    Gives where it begins.
     There is no comment after the end and nothing between it and the directory, so that nobody
     can find another directory than the one that is looked at here (a zip64 one, say).
     """
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limits.archive_bytes_max:
-                raise PackageError(f"The package is larger than {limits.archive_bytes_max} bytes.")
-            if size < _END.size:
-                raise PackageError("The package is not a zip archive.")
-            file.seek(size - _END.size)
-            count, directory_bytes = _read_end(file.read(_END.size), size, limits)
-            file.seek(size - _END.size - directory_bytes)
-            directory = file.read(directory_bytes)
+        size = os.fstat(file.fileno()).st_size
+        if size > limits.archive_bytes_max:
+            raise PackageError(f"The package is larger than {limits.archive_bytes_max} bytes.")
+        if size < _END.size:
+            raise PackageError("The package is not a zip archive.")
+        file.seek(size - _END.size)
+        count, directory_bytes = _read_end(file.read(_END.size), size, limits)
+        directory_at = file.seek(size - _END.size - directory_bytes)
+        directory = file.read(directory_bytes)
     except OSError as error:
         raise PackageError(f"The package cannot be read: {error.strerror}.") from None
     if _count_entries(directory) != count:
         raise PackageError("The package has other entries than its end says.")
     if directory[-_LOCATOR_BYTES:].startswith(_LOCATOR_SIGNATURE):
         raise PackageError("The package is a zip64 archive: make it anew, smaller.")
+    return directory_at
 
 
 def _read_end(data: bytes, size: int, limits: Limits) -> tuple[int, int]:
@@ -156,6 +172,8 @@ def _checked_entries(archive: zipfile.ZipFile, limits: Limits) -> dict[str, zipf
             raise PackageError(f"{name!r} is not a regular file: packages hold no links.")
         if info.flag_bits & _ENCRYPTED:
             raise PackageError(f"{name!r} is encrypted.")
+        if info.extra:  # it may give another name (0x7075) or other sizes (zip64)
+            raise PackageError(f"{name!r} has an extra field: {_BUILD}.")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise PackageError(f"{name!r} is compressed in a way that is not read here.")
         if name.casefold() in folded:
@@ -171,6 +189,28 @@ def _checked_entries(archive: zipfile.ZipFile, limits: Limits) -> dict[str, zipf
     return entries
 
 
+def _check_layout(file: BinaryIO, entries: Iterable[zipfile.ZipInfo], directory_at: int) -> None:
+    """The files follow each other from the beginning to the directory, each as that says.
+
+    So none is read twice under two names, no size is claimed that the archive does not have, and
+    whoever unpacks it by what stands before each file finds the same as we.
+    """
+    at = 0
+    for info in sorted(entries, key=lambda one: one.header_offset):
+        file.seek(at)
+        head = file.read(_LOCAL.size)
+        told = (info.flag_bits, info.compress_type, info.CRC, info.compress_size, info.file_size)
+        if info.header_offset != at or len(head) < _LOCAL.size:
+            raise PackageError(f"{info.orig_filename!r} is not where it should be: {_BUILD}.")
+        signature, _, flags, method, _, _, crc, packed, size, name, extra = _LOCAL.unpack(head)
+        plain = signature == _LOCAL_SIGNATURE and not extra and not flags & _SIZES_FOLLOW
+        if not plain or told != (flags, method, crc, packed, size):
+            raise PackageError(f"{info.orig_filename!r} is not what the directory says: {_BUILD}.")
+        at += _LOCAL.size + name + packed
+    if at != directory_at:
+        raise PackageError(f"There is more in the package than its files: {_BUILD}.")
+
+
 def _read(
     archive: zipfile.ZipFile,
     entries: dict[str, zipfile.ZipInfo],
@@ -178,7 +218,7 @@ def _read(
     into: Path | None,
 ) -> Opened:
     if MANIFEST not in entries:
-        raise PackageError(f"The package has no {MANIFEST}: make it with `holdfast package build`.")
+        raise PackageError(f"The package has no {MANIFEST}: {_BUILD}.")
     manifest_bytes = _read_small(archive, entries.pop(MANIFEST), _MANIFEST_BYTES_MAX)
     signature_entry = entries.pop(SIGNATURE, None)
     manifest = decode_manifest(manifest_bytes)
@@ -192,7 +232,7 @@ def _read(
         odd = min(set(entries) ^ set(manifest.files))
         raise PackageError(f"{odd!r} is in the package or in its manifest, but not in both.")
     for name, entry in manifest.files.items():
-        _read_file(archive, entries[name], entry, into)
+        _read_file(archive, entries[name], entry, None if into is None else into / name)
     digest = hashlib.sha256(manifest_bytes).hexdigest()
     return Opened(manifest, manifest_bytes, digest, signer if trusted else None, signer)
 
@@ -201,27 +241,29 @@ def _read_small(archive: zipfile.ZipFile, info: zipfile.ZipInfo, bytes_max: int)
     with archive.open(info) as file:
         data = file.read(bytes_max + 1)
     if len(data) > bytes_max:
-        raise PackageError(f"{info.filename} is larger than {bytes_max} bytes.")
+        raise PackageError(f"{info.orig_filename} is larger than {bytes_max} bytes.")
     return data
 
 
 def _read_file(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: FileEntry, into: Path | None
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: FileEntry, target: Path | None
 ) -> None:
-    """Check one file, and write it; its path was checked, and its folders are made by us only."""
-    mismatch = PackageError(f"{info.filename!r} is not what the manifest says it is.")
+    """Check one file, and write it; its path was checked, and its folders are made by us only.
+
+    ``target`` is of the name that was checked: zipfile may take ``filename`` from elsewhere.
+    """
+    mismatch = PackageError(f"{info.orig_filename!r} is not what the manifest says it is.")
     if info.file_size != entry.size:
         raise mismatch
     digest = hashlib.sha256()
     total = 0
     out = -1
-    if into is not None:
-        target = into / info.filename
+    if target is not None:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o444)
         except (FileExistsError, NotADirectoryError):
-            raise PackageError(f"{info.filename!r} is both a file and a folder.") from None
+            raise PackageError(f"{info.orig_filename!r} is both a file and a folder.") from None
     try:
         with archive.open(info) as file:
             while chunk := file.read(1 << 20):

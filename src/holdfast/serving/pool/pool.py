@@ -20,13 +20,14 @@ from holdfast.serving.errors import (
     error_body,
 )
 from holdfast.serving.packages.manifest import Pool as PoolSpec
+from holdfast.serving.packages.manifest import Service, offers
 from holdfast.serving.pool.quarantine import Quarantine
 from holdfast.serving.pool.queue import FairQueue, Query
 from holdfast.serving.pool.scratch import remove
 from holdfast.serving.pool.spawner import Spawner
 from holdfast.serving.pool.watch import WATCH_S, Seen
 from holdfast.serving.pool.worker_line import WorkerLine
-from holdfast.serving.workers.frames import Load, Ready
+from holdfast.serving.workers.frames import Load
 
 TICK_S: Final = 0.05
 LOAD_S: Final = 300.0
@@ -43,8 +44,11 @@ class Pool:
         self.name = name
         self.workers: set[WorkerLine] = set()
         self.queue = FairQueue(spec.queue * spec.ceil)
-        self.actions: dict[str, frozenset[str]] = {}
-        self.first_actions: dict[str, str] = {}
+        self._offers = offers(msgspec.json.decode(load.service, type=Service))
+        self.actions = {name: frozenset(actions) for name, (_, actions) in self._offers.items()}
+        self.first_actions = {name: actions[0] for name, (_, actions) in self._offers.items()}
+        for endpoint, (vectorised, _) in self._offers.items():
+            self.queue.add_line(endpoint, vectorised=vectorised)
         self.deaths = 0
         self.retries = 0
         self.last_failure = ""
@@ -184,11 +188,7 @@ class Pool:
 
     # ---- what workers tell ---------------------------------------------------------------------
 
-    def worker_ready(self, worker: WorkerLine, ready: Ready) -> None:
-        for endpoint, (vectorised, actions) in ready.endpoints.items():
-            self.actions[endpoint] = frozenset(actions)
-            self.first_actions[endpoint] = actions[0]
-            self.queue.add_line(endpoint, vectorised=vectorised)
+    def worker_ready(self, worker: WorkerLine) -> None:
         self._idle.append(worker)
         self._look_started()
         if self.queue.size:
@@ -214,7 +214,7 @@ class Pool:
             for query in worker.inflight.values():
                 _refuse(query, NotServingError(f"{self.name} was stopped: ask again."))
             return
-        if worker.inflight or not worker.ready or worker.failure:
+        if not worker.leaving:
             self.deaths += 1
             if not worker.overdue:  # it could start and answer: the next one can at once
                 self._count_death(worker)
@@ -230,10 +230,13 @@ class Pool:
 
     def _count_death(self, worker: WorkerLine) -> None:
         self.last_failure = worker.failure or self.last_failure or "its workers die"
-        if worker.ready and worker.failure:  # by ``_stop``
-            self._quarantine.stopped(self._clock(), worker.born)
+        now = self._clock()
+        if worker.ready and worker.failure:  # the front stopped it
+            self._quarantine.stopped(now, worker.born)
+        elif worker.ready and not worker.inflight:
+            self._quarantine.vanished(now, worker.born, answered=worker.answered > 0)
         else:
-            self._quarantine.died(self._clock(), ready=worker.ready)
+            self._quarantine.died(now, ready=worker.ready)
 
     def _retry(self, worker: WorkerLine) -> None:
         """Whoever was with the worker is asked again, alone.
@@ -357,7 +360,8 @@ class Pool:
             if load.run_tests:
                 self._fail_start(error)
             return
-        worker = WorkerLine(self, process, self._clock, self._load.limits.answer_bytes)
+        answer_bytes = self._load.limits.answer_bytes
+        worker = WorkerLine(self, process, self._clock, answer_bytes, self._offers)
         self.workers.add(worker)
         if load.run_tests:
             self._tester = worker

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Final
 
 DEATHS: Final = 5
+VANISHED: Final = 50
 QUARANTINE_S: Final = 30.0
 YOUNG_S: Final = 60.0
 _BACKOFF_S: Final = (0.0, 0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
@@ -15,7 +16,9 @@ class Quarantine:
     """All times in seconds of one clock. Five deaths in a row, before any was ready, begin it.
 
     So do five workers stopped for what they took (``watch``), each within a minute of its start,
-    and all within a minute: those answer meanwhile, which is no sign of health.
+    and all within a minute: those answer meanwhile, which is no sign of health. Workers that end
+    while they have nothing to do begin it when five in a row never answered, or with fifty within
+    a minute; again each within a minute of its start.
     """
 
     def __init__(self) -> None:
@@ -23,6 +26,7 @@ class Quarantine:
         self.not_before = 0.0  # when the next may be started
         self.until = 0.0
         self._stops: deque[float] = deque(maxlen=DEATHS)
+        self._vanished: deque[float] = deque(maxlen=VANISHED)
 
     def died(self, now: float, *, ready: bool) -> None:
         """One died by itself, or was killed while it was being loaded."""
@@ -35,10 +39,17 @@ class Quarantine:
         """One that was ready was stopped for what it took."""
         self.deaths_in_a_row += 1
         self._not_at_once(now)
+        if now - born <= YOUNG_S and _full(self._stops, now):
+            self._begin(now)
+
+    def vanished(self, now: float, born: float, *, answered: bool) -> None:
+        """One that was ready, and had nothing to do, ended though nobody had told it to."""
+        self.deaths_in_a_row += 1
+        self._not_at_once(now)
         if now - born > YOUNG_S:
             return
-        self._stops.append(now)
-        if len(self._stops) == DEATHS and now - self._stops[0] <= YOUNG_S:
+        never = not answered and self.deaths_in_a_row >= DEATHS
+        if _full(self._vanished, now) or never:
             self._begin(now)
 
     def _not_at_once(self, now: float) -> None:
@@ -47,3 +58,9 @@ class Quarantine:
 
     def _begin(self, now: float) -> None:
         self.until = self.not_before = now + QUARANTINE_S
+
+
+def _full(times: deque[float], now: float) -> bool:
+    """Note one more; whether there were as many as are noted, within a minute."""
+    times.append(now)
+    return len(times) == times.maxlen and now - times[0] <= YOUNG_S

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -45,11 +46,16 @@ class Process:
         self._forgotten = forgotten
 
     def kill(self) -> None:
-        """End it and its group now; one that has ended is left alone."""
-        if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-                os.killpg(self.pid, signal.SIGKILL)
+        """End it and its group now.
+
+        Of one that has ended the fork server ends the group, before it lets go of the number.
+        """
+        if self._pidfd < 0 or _ended(self._pidfd):
+            return
+        with contextlib.suppress(ProcessLookupError):  # it has no group yet
+            os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def close(self) -> None:
         """Forget it; its scratch folder is the caller's."""
@@ -191,6 +197,12 @@ class Spawner:
         if server is not None:
             server.kill()
             server.wait()
+
+
+def _ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import msgspec
 
+from holdfast.serving.errors import ERROR_STATUSES, TEXT_CHARS_MAX
 from holdfast.serving.pool.queue import Query
 from holdfast.serving.pool.spawner import Process
 from holdfast.serving.pool.watch import Budget
@@ -24,11 +25,13 @@ from holdfast.serving.workers.frames import (
     unpack_answer,
 )
 
+_STATUSES: Final = ERROR_STATUSES | {200}
+
 
 class Owner(Protocol):
     """The pool, told what happens to its workers."""
 
-    def worker_ready(self, worker: WorkerLine, ready: Ready) -> None: ...
+    def worker_ready(self, worker: WorkerLine) -> None: ...
     def worker_idle(self, worker: WorkerLine, spent_s: float, queries: int) -> None: ...
     def worker_gone(self, worker: WorkerLine) -> None: ...
 
@@ -36,11 +39,17 @@ class Owner(Protocol):
 class WorkerLine(asyncio.Protocol):
     """States: starting -> idle <-> busy -> gone.
 
-    ``failure``: why it could not load, or was stopped.
+    ``failure``: why it could not load, or was stopped. ``offers``: what the package says that
+    its endpoints do; a worker that says otherwise is not used.
     """
 
     def __init__(
-        self, owner: Owner, process: Process, clock: Callable[[], float], answer_bytes: int
+        self,
+        owner: Owner,
+        process: Process,
+        clock: Callable[[], float],
+        answer_bytes: int,
+        offers: dict[str, tuple[bool, list[str]]],
     ) -> None:
         self.process = process
         self.endpoint = ""
@@ -52,11 +61,13 @@ class WorkerLine(asyncio.Protocol):
         self.idle_since = 0.0
         self.failure = ""
         self.killed = False
+        self.leaving = False  # whether it was told to end
         self.overdue = False  # whether it was killed for the time that a query took
         self.born = self.began = 0.0
         self.budget = Budget(os.cpu_count() or 1)
         self._worked_s = 0.0
         self._owner = owner
+        self._offers = offers
         self._clock = clock
         self._splitter = Splitter(HEAD_BYTES_MAX)  # until it is ready
         self._frame_bytes_max = answer_bytes + HEAD_BYTES_MAX
@@ -111,17 +122,20 @@ class WorkerLine(asyncio.Protocol):
 
     def leave(self) -> None:
         """Close the line of an idle worker, which then ends by itself."""
+        self.leaving = True
         if self._transport is not None:
             self._transport.close()
 
     def data_received(self, data: bytes) -> None:
-        if self.killed or (self.ready and not self.busy):
-            self.kill()  # nothing was asked
+        if self.killed:
+            return
+        if self.ready and not self.busy:
+            self._distrust("it sent what nobody asked for")
             return
         try:
             frames = [unpack_answer(frame) for frame in self._splitter.feed(data)]
         except (msgspec.DecodeError, ValueError, MemoryError):
-            self.kill()  # the package's code has written to our line
+            self._distrust("what it sent is no frame")  # the package's code wrote to our line
             return
         for frame in frames:
             if self.killed:
@@ -129,18 +143,25 @@ class WorkerLine(asyncio.Protocol):
             if isinstance(frame, Answers) and self.busy:
                 self._answers(frame)
             elif isinstance(frame, Ready) and not self.ready:
+                if frame.endpoints != self._offers:
+                    self._distrust("it says that it has other endpoints than its package")
+                    return
                 self.ready = True
                 self.deadline = float("inf")
                 self._splitter.bytes_max = self._frame_bytes_max
                 self.idle_since = self._clock()
                 self._worked_s = self.idle_since - self.began
-                self._owner.worker_ready(self, frame)
+                self._owner.worker_ready(self)
             elif isinstance(frame, Failed) and not self.ready:
-                self.failure = frame.message
+                self.failure = frame.message[:TEXT_CHARS_MAX]
             else:
-                self.kill()
-        if self.ready and not self.busy and not self._splitter.between:
-            self.kill()
+                self._distrust("it sent what nobody asked for")
+        if self.ready and not self.busy and not self.killed and not self._splitter.between:
+            self._distrust("it sent what nobody asked for")
+
+    def _distrust(self, why: str) -> None:
+        self.failure = f"A worker was stopped: {why}."
+        self.kill()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -151,16 +172,16 @@ class WorkerLine(asyncio.Protocol):
     def _answers(self, frame: Answers) -> None:
         inflight = self.inflight
         for number, status, body in frame.answers:
-            query = inflight.pop(number, None)
-            if query is None:
-                self.kill()
+            if number not in inflight or status not in _STATUSES:
+                self._distrust("its answers are none")
                 return
+            query = inflight.pop(number)
             self.answered += 1
             if not query.cancelled:
                 query.reply(query, status, body)
         if frame.done:
             if inflight:
-                self.kill()
+                self._distrust("it left queries without an answer")
                 return
             self.busy = False
             self.deadline = float("inf")
@@ -168,7 +189,7 @@ class WorkerLine(asyncio.Protocol):
             spent_s = self.idle_since - self.began
             self._worked_s += spent_s
             self._owner.worker_idle(self, spent_s, self._batch_queries)
-        elif inflight:
+        elif inflight and frame.answers:
             self.deadline = self._clock() + self._timeout_s
 
     def _write(self, data: bytes) -> None:

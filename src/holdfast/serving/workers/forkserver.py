@@ -3,7 +3,8 @@
 Run as ``python -m holdfast.serving.workers.forkserver FD LIBRARY…``. Each message on the
 control socket carries the worker's end of its line, and of the pipe that is its stdout and stderr;
 the answer carries a pidfd, so that the front can kill exactly that process, whatever happens to
-its number.
+its number. When a worker ends, however it does, what it has started ends with it: that is all in
+its process group (``seccomp`` lets none leave it), which is killed before the number is let go.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ def main(argv: list[str]) -> None:
             importlib.import_module(library)
     gc.collect()
     gc.freeze()  # pages of what is loaded stay shared
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: pidfds tell
     control.sendall(b"+")
-    made: list[int] = []
+    made: dict[int, int] = {}  # workers, by their pidfds
     while True:
+        if not _asked(control, made):
+            continue
         data, fds, _, _ = socket.recv_fds(control, 1, 2)
-        made = _living(made)
         if not data:
             break
         line, said = fds
@@ -48,23 +49,36 @@ def main(argv: list[str]) -> None:
         # The child waits for its first frame, which comes after this answer: it is alive.
         pidfd = os.pidfd_open(pid)
         socket.send_fds(control, [pid.to_bytes(4, "little")], [pidfd])
-        made.append(pidfd)
+        made[pidfd] = pid
         os.close(line)
         os.close(said)
-    for pidfd in made:  # without a front, a stuck one would be stuck for ever
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    for pidfd, pid in made.items():  # without a front, a stuck one would be stuck for ever
+        _end(pidfd, pid)
 
 
-def _living(pidfds: list[int]) -> list[int]:
-    """Those whose process has not ended; the others are closed."""
+def _asked(control: socket.socket, made: dict[int, int]) -> bool:
+    """Wait until the front says something, or workers end; whether it was the front.
+
+    Workers that have ended are forgotten, with all that they have started.
+    """
     poll = select.poll()
-    for pidfd in pidfds:
-        poll.register(pidfd, select.POLLIN)
-    ended = {pidfd for pidfd, _ in poll.poll(0)}
-    for pidfd in ended:
+    for one in (control.fileno(), *made):
+        poll.register(one, select.POLLIN)
+    told = {fd for fd, _ in poll.poll()}
+    for pidfd in told & made.keys():
+        pid = made.pop(pidfd)
+        _end(pidfd, pid)
+        os.waitpid(pid, 0)  # from here on, the number may be another's
         os.close(pidfd)
-    return [pidfd for pidfd in pidfds if pidfd not in ended]
+    return control.fileno() in told
+
+
+def _end(pidfd: int, pid: int) -> None:
+    """Kill a worker, which has not been waited for, and its group."""
+    with contextlib.suppress(ProcessLookupError):  # it has no group yet, and so has no child
+        os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
 def _child(line: int, said: int) -> None:
@@ -77,7 +91,6 @@ def _child(line: int, said: int) -> None:
         os.dup2(said, 2)
         moved = os.dup2(line, _STANDARD)
         os.closerange(_STANDARD + 1, os.sysconf("SC_OPEN_MAX"))
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # nobody reads what it says: it goes on
         gc.unfreeze()

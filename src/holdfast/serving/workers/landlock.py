@@ -33,7 +33,11 @@ OWN: Final = (1 << 15) - 1 & ~(_EXECUTE | _MAKE_CHAR | _MAKE_BLOCK)
 
 _SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store")
 _READABLE: Final = (
-    *(f"/etc/{name}" for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl", "pki")),
+    *(f"/etc/{name}" for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d")),
+    *(f"/etc/ssl/{name}" for name in ("certs", "openssl.cnf", "cert.pem", "ca-bundle.pem")),
+    *(f"/etc/pki/{name}" for name in ("ca-trust", "tls/certs", "tls/cert.pem")),
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/pki/tls/openssl.d",
     *(f"/etc/{name}" for name in ("ca-certificates", "nsswitch.conf", "hosts", "resolv.conf")),
     *(f"/etc/{name}" for name in ("host.conf", "gai.conf", "services", "protocols", "passwd")),
     *(f"/etc/{name}" for name in ("group", "localtime", "timezone", "mime.types", "os-release")),

@@ -26,6 +26,7 @@ _ENOSYS: Final = 0x00050000 | 38
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NR_AT, _ARCH_AT, _ARGS_AT = 0, 4, 16
 _CLONE_THREAD: Final = 0x00010000
+_CLONE_PARENT: Final = 0x00008000
 _CLONE_NAMESPACES: Final = 0x7E020000
 _X32: Final = 0x40000000
 
@@ -73,6 +74,9 @@ _REFUSED: Final[_Numbers] = {
     "ioprio_set": (251, 30),
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
+    # groups of their own: what a worker has started ends with the worker's group
+    "setpgid": (109, 154),
+    "setsid": (112, 157),
     # what is mounted, and namespaces
     "mount": (165, 40),
     "umount2": (166, 39),
@@ -116,6 +120,7 @@ _REFUSED: Final[_Numbers] = {
     "modify_ldt": (154, None),
     "lookup_dcookie": (212, 18),
     "fanotify_init": (300, 262),
+    "fanotify_mark": (301, 263),
     "settimeofday": (164, 170),
     "clock_settime": (227, 112),
     "clock_adjtime": (305, 266),
@@ -139,6 +144,9 @@ _REFUSED: Final[_Numbers] = {
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
     # files, in ways that Landlock does not know (truncate by path: before its third version)
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
     "truncate": (76, 45),
@@ -250,8 +258,9 @@ def _no_reader_that_truncates(number: int | None, argument: int) -> list[_Line]:
 
 
 def _threads(number: int, *, processes: bool) -> list[_Line]:
-    """Of clone: threads; processes only if they may be, and never in namespaces of their own."""
-    bad = (_ANY_BIT, 0, 1, _CLONE_NAMESPACES) if processes else (_ANY_BIT, 1, 0, _CLONE_THREAD)
+    """Of clone: threads; processes only if they may be, never in namespaces or as siblings."""
+    never = _CLONE_NAMESPACES | _CLONE_PARENT
+    bad = (_ANY_BIT, 0, 1, never) if processes else (_ANY_BIT, 1, 0, _CLONE_THREAD)
     return [
         (_EQUAL, 0, 4, number),
         (_LOAD, 0, 0, _ARGS_AT),
