@@ -47,7 +47,7 @@ def errors_allowed(before: Iterable[Counts], errors_max: float) -> float:
         answers = max(one.answers, _ANSWERS_MIN)
         share = one.errors / answers
         worst = max(worst, share + _DEVIATIONS * math.sqrt(share * (1 - share) / answers))
-    return min(max(worst, min(_TIMES * worst, (1 + worst) / 2)) + errors_max, 1.0)
+    return min(_TIMES * worst + errors_max, (1 + worst) / 2 + errors_max, 1.0)
 
 
 def are_too_many(found: Counts, before: Iterable[Counts], errors_max: float) -> bool:
