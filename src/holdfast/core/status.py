@@ -6,6 +6,7 @@ The console, ``holdfast status``, the conductor list and the metrics are views o
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from holdfast.core.claims import view
@@ -15,6 +16,8 @@ from holdfast.store.model import Census, Claim, Job, JobState, Member, MemberSta
 from holdfast.store.port import Store
 
 Document = dict[str, Any]  # JSON
+Concerns = Callable[[list[Member]], Awaitable[list[str]]]
+"""What products find wrong with the living members, as sentences."""
 
 
 def member_document(member: Member) -> Document:
@@ -138,11 +141,18 @@ async def ring_document(store: Store, group: str, role: str = "conductor") -> Do
     }
 
 
-async def status_document(store: Store, broker: Document | None = None) -> Document:
+async def no_concerns(_members: list[Member]) -> list[str]:
+    """Nobody finds anything wrong with the living members."""
+    return []
+
+
+async def status_document(
+    store: Store, broker: Document | None = None, concerns: Concerns = no_concerns
+) -> Document:
     """Everything, with a list of sentences about what is wrong.
 
     ``broker``: how the process that is asked sees the one that wakes workers, if any:
-    ``connected``, ``address`` and ``since`` (Unix, s).
+    ``connected``, ``address`` and ``since`` (Unix, s). ``concerns``: what products add.
     """
     members = await store.members()
     rings = [await ring_document(store, group) for group in await store.groups()]
@@ -157,7 +167,11 @@ async def status_document(store: Store, broker: Document | None = None) -> Docum
         "jobs": {state.value: states[state.value] for state in JobState if not state.ended},
         "queues": queue_documents(census),
         "broker": broker,
-        "warnings": [*warnings(members, rings, active), *_broker_warnings(broker)],
+        "warnings": [
+            *warnings(members, rings, active),
+            *_broker_warnings(broker),
+            *await concerns(members),
+        ],
     }
 
 

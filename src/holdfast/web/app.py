@@ -15,12 +15,12 @@ from prometheus_client import CollectorRegistry
 
 from holdfast.core.events import EventFeed, Patience
 from holdfast.core.settings import CoreSettings
+from holdfast.core.status import Concerns, no_concerns
 from holdfast.errors import ConfigError
 from holdfast.identity import api as identity_api
 from holdfast.identity.catalog import Catalog, Service
 from holdfast.identity.policy import PolicyRegistry
 from holdfast.identity.service import Identity
-from holdfast.store.model import Member
 from holdfast.store.port import Store, Waker
 from holdfast.web import cluster, errors, probes
 from holdfast.web.apis import Api
@@ -44,10 +44,6 @@ async def _no_node(_ident: str) -> UUID | None:
 
 
 async def _no_remarks(_node: UUID) -> list[str]:
-    return []
-
-
-async def _no_concerns(_members: list[Member]) -> list[str]:
     return []
 
 
@@ -77,7 +73,7 @@ class AppParts:
     registered: Callable[[], bool] = _always
     find_node: cluster.FindNode = _no_node
     remarks: cluster.Remarks = _no_remarks
-    concerns: cluster.Concerns = _no_concerns
+    concerns: Concerns = no_concerns
     lease_s: float = CoreSettings().lease_s
     waker: Waker = field(default_factory=Patience)
     broker: cluster.BrokerView = _no_broker

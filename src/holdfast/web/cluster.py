@@ -19,6 +19,7 @@ from litestar.params import FromPath, FromQuery, SkipValidation
 
 from holdfast.core.places import places_ahead
 from holdfast.core.status import (
+    Concerns,
     explain,
     job_document,
     member_document,
@@ -46,9 +47,6 @@ FindNode = Callable[[str], Awaitable[UUID | None]]
 
 Remarks = Callable[[UUID], Awaitable[list[str]]]
 """What a product has to say about a node with a job, as sentences."""
-
-Concerns = Callable[[list[Member]], Awaitable[list[str]]]
-"""What products find wrong with the living members, as sentences."""
 
 BrokerView = Callable[[], dict[str, Any] | None]
 """What is to be shown of the broker, if there is one."""
@@ -93,9 +91,7 @@ async def index() -> Document:
 @get("/v1/status", opt=_READ)
 async def show_status(store: TheStore, said: TheSaid) -> Document:
     """Everything at once, with what is wrong (I7, P17)."""
-    document = await status_document(store, said.broker())
-    document["warnings"] += await said.concerns(await store.members())
-    return document
+    return await status_document(store, said.broker(), said.concerns)
 
 
 @get("/v1/members", opt=_READ)
